@@ -1,0 +1,129 @@
+/**
+ * Every failure a user or a script may meet: `Cannot <act> <thing>: <state>`, a stable code, and
+ * whether the same request may be sent again as it is.
+ */
+
+/**
+ * `certain` failures had no effect and never will; `unknown` ones may have taken effect. A caller
+ * may resend what is `retryable`: for an unknown outcome only under the same session and sequence
+ * (or request id), which make the repeat harmless.
+ */
+const codes = {
+  // consensus and transport
+  not_leader: { retryable: true, outcome: "certain" },
+  unavailable: { retryable: true, outcome: "certain" },
+  outcome_unknown: { retryable: true, outcome: "unknown" },
+  overloaded: { retryable: true, outcome: "certain" },
+  shutting_down: { retryable: true, outcome: "certain" },
+  cancelled: { retryable: true, outcome: "unknown" },
+  connection_closed: { retryable: true, outcome: "unknown" },
+  deadline_exceeded: { retryable: true, outcome: "unknown" },
+  session_expired: { retryable: false, outcome: "certain" },
+  stale_sequence: { retryable: false, outcome: "certain" },
+  membership_change_in_progress: { retryable: true, outcome: "certain" },
+  invalid_membership: { retryable: false, outcome: "certain" },
+  // identity
+  bad_handshake: { retryable: false, outcome: "certain" },
+  wrong_cluster: { retryable: false, outcome: "certain" },
+  unauthorized: { retryable: false, outcome: "certain" },
+  superseded: { retryable: false, outcome: "certain" },
+  rolled_back: { retryable: false, outcome: "certain" },
+  unknown_group: { retryable: true, outcome: "certain" },
+  // bytes
+  frame_too_large: { retryable: false, outcome: "certain" },
+  malformed: { retryable: false, outcome: "certain" },
+  unknown_method: { retryable: false, outcome: "certain" },
+  unsupported_version: { retryable: false, outcome: "certain" },
+  // storage
+  disk_full: { retryable: true, outcome: "certain" },
+  disk_failed: { retryable: false, outcome: "unknown" },
+  corrupt: { retryable: false, outcome: "certain" },
+  data_directory_locked: { retryable: false, outcome: "certain" },
+  // commands
+  usage: { retryable: false, outcome: "certain" },
+  unknown_command: { retryable: false, outcome: "certain" },
+  invalid_argument: { retryable: false, outcome: "certain" },
+  internal: { retryable: false, outcome: "unknown" },
+  // bank
+  insufficient_funds: { retryable: false, outcome: "certain" },
+  no_such_account: { retryable: false, outcome: "certain" },
+  invalid_amount: { retryable: false, outcome: "certain" },
+  balance_limit: { retryable: false, outcome: "certain" },
+  invalid_account: { retryable: false, outcome: "certain" },
+  same_account: { retryable: false, outcome: "certain" },
+  // queue
+  not_enough_brokers: { retryable: true, outcome: "certain" },
+  no_such_topic: { retryable: false, outcome: "certain" },
+  topic_exists: { retryable: false, outcome: "certain" },
+  invalid_topic: { retryable: false, outcome: "certain" },
+  no_such_partition: { retryable: false, outcome: "certain" },
+  no_such_broker: { retryable: false, outcome: "certain" },
+  message_too_large: { retryable: false, outcome: "certain" },
+  invalid_batch: { retryable: false, outcome: "certain" },
+  out_of_order_sequence: { retryable: false, outcome: "certain" },
+  producer_fenced: { retryable: false, outcome: "certain" },
+  offset_out_of_range: { retryable: false, outcome: "certain" },
+  fenced: { retryable: false, outcome: "certain" },
+} as const;
+
+export type ErrorCode = keyof typeof codes;
+
+/** The wire form of an error; see `errorToWire`. */
+export type WireError = readonly [
+  code: string,
+  message: string,
+  retryable: boolean,
+  leader: string | null,
+];
+
+export interface ErrorDetails {
+  /** Address of the leader to turn to, where it is known. */
+  readonly leader?: string | undefined;
+  /** Overrides the code's usual retryable bit. */
+  readonly retryable?: boolean;
+  readonly cause?: unknown;
+}
+
+export class TrilogError extends Error {
+  override readonly name = "TrilogError";
+  readonly code: ErrorCode;
+  readonly retryable: boolean;
+  readonly leader: string | undefined;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = code;
+    this.retryable = details.retryable ?? codes[code].retryable;
+    this.leader = details.leader;
+  }
+
+  /** Whether the request may have taken effect although it failed. */
+  get outcomeUnknown(): boolean {
+    return codes[this.code].outcome === "unknown";
+  }
+}
+
+/** Whether `value` is one of our stable codes. */
+export function isErrorCode(value: unknown): value is ErrorCode {
+  return typeof value === "string" && Object.hasOwn(codes, value);
+}
+
+/** Any thrown value as a {@link TrilogError}; what is not one becomes `internal`. */
+export function toTrilogError(thrown: unknown): TrilogError {
+  if (thrown instanceof TrilogError) return thrown;
+  const text = thrown instanceof Error ? thrown.message : String(thrown);
+  return new TrilogError("internal", `Cannot carry on: ${text}`, { cause: thrown });
+}
+
+export function errorToWire(error: TrilogError): WireError {
+  return [error.code, error.message, error.retryable, error.leader ?? null];
+}
+
+/** The error of a wire form; an unknown code (a newer peer's) reads as `internal`. */
+export function errorFromWire(wire: WireError): TrilogError {
+  const [code, message, retryable, leader] = wire;
+  return new TrilogError(isErrorCode(code) ? code : "internal", message, {
+    retryable,
+    leader: leader ?? undefined,
+  });
+}

@@ -1,0 +1,78 @@
+/**
+ * Every limit in one place, with the relations between them asserted. Sizes are bytes, durations
+ * milliseconds, counts plain numbers.
+ */
+
+import { assert } from "./assert.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+export const limits = {
+  /** Frames before a connection's handshake is done. */
+  handshakeFrameBytes: 4 * KIB,
+  /** Frames of clients. */
+  clientFrameBytes: 2 * MIB,
+  /** Frames between peers. */
+  peerFrameBytes: 8 * MIB,
+  /** Nesting of arrays and maps in any frame. */
+  nestingDepth: 16,
+  /** A connection that has not finished its handshake after this long is closed. */
+  handshakeMs: 5_000,
+  /** Open connections of one process. */
+  connections: 4_096,
+  /** Bytes queued for one connection before its newest messages are dropped (peers) or refused. */
+  connectionQueueBytes: 32 * MIB,
+
+  /** One message of the queue: key, value and headers together. */
+  messageBytes: 1 * MIB,
+  /** One record batch, compressed or not, as stored. */
+  batchBytes: 1 * MIB + 64 * KIB,
+  /** One entry's data in any Raft log. */
+  entryBytes: 1 * MIB + 128 * KIB,
+  /** Entries of one AppendEntries message, all together (one entry always fits). */
+  appendBytes: 1 * MIB,
+  /** Entries sent to one follower and not yet answered. */
+  inflightBytes: 8 * MIB,
+  inflightMessages: 64,
+  /** Entries kept in memory per group, beyond those not yet synced or applied. */
+  entryCacheBytes: 8 * MIB,
+  /** Proposals of one group that are not yet committed. */
+  uncommittedBytes: 32 * MIB,
+  snapshotChunkBytes: 256 * KIB,
+
+  /** Names of topics, groups, nodes. */
+  nameCharacters: 249,
+  /** Client sessions a group remembers; the least recently used one is evicted first. */
+  sessions: 4_096,
+  /** Answers kept per session for requests not yet acknowledged. */
+  sessionAnswers: 256,
+  /** Batches in flight per producer and partition. */
+  producerInflight: 5,
+  /** Producers whose sequences a partition remembers. */
+  partitionProducers: 4_096,
+
+  /** Largest amount and largest balance, in cents: 90,000,000,000,000.00. */
+  balanceCents: 9_000_000_000_000_000,
+  /** Entries of an account's history that are kept. */
+  historyEntries: 1_000,
+
+  /** An answer promised to a person at a terminal, whatever happened. */
+  answerMs: 5_000,
+} as const;
+
+assert(limits.messageBytes < limits.batchBytes, "a batch holds the largest message");
+assert(limits.batchBytes < limits.entryBytes, "an entry holds the largest batch");
+assert(limits.entryBytes < limits.clientFrameBytes, "a client frame holds the largest entry");
+assert(
+  limits.appendBytes + limits.entryBytes < limits.peerFrameBytes,
+  "a peer frame holds the largest AppendEntries",
+);
+assert(limits.balanceCents < Number.MAX_SAFE_INTEGER, "cents are exact numbers");
+
+const NAME = /^[a-zA-Z0-9._-]{1,249}$/;
+
+/** Whether `name` may name a topic, group or node. Names never become paths. */
+export function isValidName(name: unknown): name is string {
+  return typeof name === "string" && NAME.test(name) && name !== "." && name !== "..";
+}

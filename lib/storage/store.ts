@@ -1,0 +1,137 @@
+/**
+ * What a replica asks of its storage: one ordered log of entries and hard states per group, and
+ * its snapshots. `segment_log.ts` keeps them in files, `memory_log.ts` in memory; one conformance
+ * suite runs on both.
+ */
+
+import type {
+  Entry,
+  HardState,
+  Index,
+  InitialState,
+  Membership,
+  SnapshotMeta,
+  Term,
+} from "../raft/types.ts";
+
+/** Names a group for ever; stored in every file and seeded into every checksum. */
+export interface GroupIdentity {
+  /** 16 hexadecimal digits. */
+  readonly cluster: string;
+  /** Group id, such as `atm` or `p/42/0`: never reused, at most 249 bytes of UTF-8. */
+  readonly group: string;
+}
+
+/** What a log was opened with. `applied` is left to the replica, which knows its machine. */
+export type RecoveredState = Omit<InitialState, "applied">;
+
+/** What recovery found and did, for the node's log and for `trilog verify`. */
+export interface RecoveryReport {
+  readonly segments: number;
+  readonly records: number;
+  /** Bytes at the end that never became durable and were set aside. */
+  readonly bytesSetAside: number;
+  readonly notes: readonly string[];
+}
+
+/**
+ * Rot: bytes that were durable are not what was written. The replica must neither vote nor count;
+ * it is rebuilt from its peers under a new identity. Thrown by `open` as a `corrupt` error whose
+ * message names file and offset.
+ */
+export interface LogStore {
+  readonly identity: GroupIdentity;
+  /** State as recovered by opening; all of it durable. */
+  readonly recovered: RecoveredState;
+  readonly report: RecoveryReport;
+
+  /** Lowest index that `read` can return; last index + 1 where the log is empty. */
+  firstIndex(): Index;
+  lastIndex(): Index;
+  /** Term of the entry at `index`, or of the snapshot that ends there; null outside the log. */
+  termAt(index: Index): Term | null;
+
+  /**
+   * Orders a hard state and then entries behind all earlier calls. Entries follow each other;
+   * the first may lie at or below the last index and then replaces the log from there. The write
+   * reaches the file before this returns, but is durable only after `sync`. May roll to a new
+   * segment. Throws `disk_full` (nothing was appended; call again later) or `disk_failed`.
+   */
+  append(hardState: HardState | null, entries: readonly Entry[]): void;
+  /**
+   * Group commit: resolves when everything appended before this call is durable. One sync is in
+   * flight per log; calls made meanwhile share the next. A rejection is final (`disk_failed`):
+   * the process must exit (a later fsync would report success for lost pages).
+   */
+  sync(): Promise<void>;
+  /** The same at once, for a caller with nothing else to do. Not while a `sync` is in flight. */
+  syncNow(): void;
+  syncInFlight(): boolean;
+
+  /**
+   * Entries from `from` on: at least one, then as many as fit in `maxBytes` of data. Empty when
+   * `from` is outside the log. Throws `corrupt` when the bytes read are not those written.
+   */
+  read(from: Index, maxBytes: number): Entry[];
+
+  /** First index of every segment that holds entries, ascending; the last one is being written. */
+  segmentStarts(): readonly { readonly first: Index; readonly bytes: number }[];
+  /** Bytes of all segment files. */
+  bytes(): number;
+  /**
+   * Drops whole segments below `base.last.index` + 1. `base` must be the meta of a stored
+   * snapshot at or after every index that is dropped; it becomes `recovered.snapshot` at the
+   * next opening and is what followers are sent.
+   */
+  trimPrefix(base: SnapshotMeta): void;
+  /**
+   * Replaces the whole log by an installed snapshot (paper figure 13, step 7) and the given hard
+   * state, durably and atomically; entries that follow `meta.last` in this log are kept
+   * when its term there matches (step 6). The snapshot must be stored already.
+   */
+  adoptSnapshot(meta: SnapshotMeta, hardState: HardState): void;
+
+  /** Stored snapshots, ascending by index. */
+  snapshots(): readonly SnapshotMeta[];
+  /** Starts writing a snapshot; nothing is visible until `commit`. */
+  beginSnapshot(meta: SnapshotMeta): SnapshotWriter;
+  /** Opens a stored snapshot for reading by parts; null where there is none at that index. */
+  openSnapshot(index: Index): SnapshotReader | null;
+  removeSnapshot(index: Index): void;
+
+  /** The log falls idle: writes a marker with the synced position, so that rot can be told. */
+  mark(): void;
+  /** Marks, syncs and closes. The store must not be used afterwards. */
+  close(): void;
+}
+
+export interface SnapshotWriter {
+  readonly meta: SnapshotMeta;
+  /** Bytes written so far: where an interrupted transfer resumes. */
+  readonly size: number;
+  write(part: Uint8Array): void;
+  /** Writes the checksum, syncs, renames and syncs the directory; then it is stored. */
+  commit(): void;
+  /** Drops what was written. */
+  abort(): void;
+}
+
+export interface SnapshotReader {
+  readonly meta: SnapshotMeta;
+  /** Bytes of the machine's state. */
+  readonly size: number;
+  /** The bytes at `offset`, at most `length`; throws `corrupt` when a part's checksum fails. */
+  read(offset: number, length: number): Uint8Array;
+  close(): void;
+}
+
+/** How a store is made for a new group or found again. */
+export interface OpenOptions {
+  readonly identity: GroupIdentity;
+  /** Directory of the group, relative to the disk's root. */
+  readonly directory: string;
+  /** Membership of a new group; ignored where the directory already holds a log. */
+  readonly bootstrap: Membership | null;
+  /** A segment is closed when it has grown to this many bytes. */
+  readonly segmentBytes: number;
+}
