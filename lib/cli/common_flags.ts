@@ -1,0 +1,41 @@
+/** PURE. Flags that several commands share, so that they read and behave alike. */
+
+/** Managers that a client turns to. */
+export const bootstrapFlags = {
+  bootstrap: {
+    type: "addresses",
+    default: "127.0.0.1:9001",
+    env: "TRILOG_BOOTSTRAP",
+    help: "managers to turn to",
+  },
+} as const;
+
+/** Flags of everybody who connects or listens. */
+export const securityFlags = {
+  tokenFile: { type: "path", help: "file with the token that both sides of a connection know" },
+} as const;
+
+/** Flags of `manager`, `broker`, `atm` and `kv` alike. */
+export const nodeFlags = {
+  advertise: { type: "address", help: "address that others dial (default: where it listens)" },
+  raftHeartbeat: { type: "duration", default: "50ms", help: "beat of a leader to its followers" },
+  electionTimeout: {
+    type: "duration",
+    default: "300ms",
+    help: "silence after which a follower campaigns",
+  },
+  logLevel: {
+    type: "choice",
+    choices: ["debug", "info", "warn", "error"],
+    default: "info",
+    help: "least level that is logged",
+  },
+  logFormat: {
+    type: "choice",
+    choices: ["text", "json"],
+    default: "text",
+    help: "form of a log line on stderr",
+  },
+  ...securityFlags,
+  insecure: { type: "boolean", help: "allow listening outside loopback without a token" },
+} as const;
