@@ -66,6 +66,12 @@ export const token: Codec<string> = plain(
   (packed): packed is string => typeof packed === "string" && /^[!-~]{1,249}$/.test(packed),
 );
 
+/** A label that may be empty: up to 249 printable characters. */
+export const label: Codec<string> = plain(
+  "printable text of up to 249 characters",
+  (packed): packed is string => typeof packed === "string" && /^[!-~]{0,249}$/.test(packed),
+);
+
 /** One of a few words. */
 export function word<const W extends string>(...words: readonly W[]): Codec<W> {
   return plain(

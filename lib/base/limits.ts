@@ -51,6 +51,12 @@ export const limits = {
   producerInflight: 5,
   /** Producers whose sequences a partition remembers. */
   partitionProducers: 4_096,
+  /** Partitions of one topic. */
+  topicPartitions: 1_024,
+  /** Replicas of each partition, on as many brokers. */
+  partitionReplicas: 3,
+  /** Operators' requests whose answers the managers remember, for those that are repeated. */
+  requestAnswers: 4_096,
 
   /** Largest amount and largest balance, in cents: 90,000,000,000,000.00. */
   balanceCents: 9_000_000_000_000_000,

@@ -1,0 +1,159 @@
+/** Methods of managers for brokers: registration and heartbeats. */
+
+import {
+  type Codec,
+  flag,
+  label,
+  list,
+  name,
+  nullable,
+  record,
+  token,
+  whole,
+} from "../base/codec.ts";
+import { method } from "./protocol_method.ts";
+import { type TopicSettings, topicSettings } from "./protocol_metadata.ts";
+
+export interface RegisterBrokerRequest {
+  readonly id: string;
+  readonly replicaId: string;
+  readonly address: string;
+  readonly rack: string;
+  /** Cluster that the broker's data directory belongs to; null while it is blank. */
+  readonly clusterId: string | null;
+}
+
+export interface RegisterBrokerAnswer {
+  readonly clusterId: string;
+  readonly heartbeatIntervalMs: number;
+}
+
+export const registerBrokerMethod = method<RegisterBrokerRequest, RegisterBrokerAnswer>(
+  "manager.register_broker",
+  record<RegisterBrokerRequest>({
+    id: name,
+    replicaId: token,
+    address: token,
+    rack: label,
+    clusterId: nullable(token),
+  }),
+  record<RegisterBrokerAnswer>({ clusterId: token, heartbeatIntervalMs: whole }),
+);
+
+/** What the leader of a partition says of it. */
+export interface LedPartition {
+  readonly groupId: string;
+  readonly epoch: number;
+  readonly term: number;
+  /** Index of the newest **committed** membership, and its voters; joint ones are not reported. */
+  readonly membershipIndex: number;
+  readonly voters: readonly string[];
+  readonly startOffset: number;
+  /** Offset after the last committed message. */
+  readonly endOffset: number;
+  /** Bytes on the leader's disk. */
+  readonly sizeBytes: number;
+}
+export const ledPartition: Codec<LedPartition> = record<LedPartition>({
+  groupId: token,
+  epoch: whole,
+  term: whole,
+  membershipIndex: whole,
+  voters: list(token),
+  startOffset: whole,
+  endOffset: whole,
+  sizeBytes: whole,
+});
+
+/** Any replica that a broker has on its disk, wanted or not. */
+export interface HostedReplica {
+  readonly groupId: string;
+  readonly epoch: number;
+}
+const hostedReplica: Codec<HostedReplica> = record<HostedReplica>({
+  groupId: token,
+  epoch: whole,
+});
+
+export interface HeartbeatBrokerRequest {
+  readonly replicaId: string;
+  /** Version of the assignments that this broker has made so; 0 for none yet. */
+  readonly assignmentVersion: number;
+  readonly led: readonly LedPartition[];
+  /** Everything on its disk at a moment when `assignmentVersion` was already known to it. */
+  readonly hosted: readonly HostedReplica[];
+}
+
+/** A replica that a broker should host. */
+export interface AssignedReplica {
+  readonly groupId: string;
+  readonly epoch: number;
+  readonly topic: string;
+  readonly partition: number;
+  /** Wanted voters; the first is the preferred leader. */
+  readonly replicas: readonly string[];
+  /**
+   * Voters of the group's first membership. A broker that has no replica yet opens one with this
+   * membership if `bootstrap` is set; else it opens a blank one and waits for the leader.
+   */
+  readonly founders: readonly string[];
+  readonly bootstrap: boolean;
+  readonly settings: TopicSettings;
+}
+export const assignedReplica: Codec<AssignedReplica> = record<AssignedReplica>({
+  groupId: token,
+  epoch: whole,
+  topic: name,
+  partition: whole,
+  replicas: list(token),
+  founders: list(token),
+  bootstrap: flag,
+  settings: topicSettings,
+});
+
+/** Where a replica id is or was to be found. */
+export interface Peer {
+  readonly replicaId: string;
+  readonly id: string;
+  readonly address: string;
+}
+const peer: Codec<Peer> = record<Peer>({ replicaId: token, id: name, address: token });
+
+export interface Assignments {
+  /** Rises with each change; a broker ignores assignments older than those it has. */
+  readonly version: number;
+  /** Sorted by group id. */
+  readonly replicas: readonly AssignedReplica[];
+  /** The only replicas that this broker may delete. Absence from `replicas` never allows it. */
+  readonly tombstones: readonly HostedReplica[];
+  /** All brokers, and superseded identities that memberships may still name. */
+  readonly peers: readonly Peer[];
+  /** Identities that lost their disk: nobody may speak to Raft under them any more. */
+  readonly superseded: readonly string[];
+}
+
+export interface HeartbeatBrokerAnswer {
+  readonly intervalMs: number;
+  /** Null where the broker has the newest. */
+  readonly assignments: Assignments | null;
+}
+
+export const heartbeatBrokerMethod = method<HeartbeatBrokerRequest, HeartbeatBrokerAnswer>(
+  "manager.heartbeat_broker",
+  record<HeartbeatBrokerRequest>({
+    replicaId: token,
+    assignmentVersion: whole,
+    led: list(ledPartition),
+    hosted: list(hostedReplica),
+  }),
+  record<HeartbeatBrokerAnswer>({
+    intervalMs: whole,
+    assignments: nullable(record<Assignments>({
+      version: whole,
+      replicas: list(assignedReplica),
+      tombstones: list(hostedReplica),
+      peers: list(peer),
+      superseded: list(token),
+    })),
+  }),
+);
