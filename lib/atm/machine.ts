@@ -1,0 +1,301 @@
+/**
+ * The bank: accounts with a balance in whole cents and a history. It judges every command itself,
+ * whatever a terminal checked before: what stands in the log may come from anybody.
+ */
+
+import { assert } from "../base/assert.ts";
+import type { ErrorCode } from "../base/errors.ts";
+import { TrilogError } from "../base/errors.ts";
+import { isValidName, limits } from "../base/limits.ts";
+import { pack, type Packable, unpack } from "../base/msgpack.ts";
+import type { ApplyContext, StateMachine } from "../replica/state_machine.ts";
+import { isAmount } from "./amounts.ts";
+import {
+  type Answer,
+  type Command,
+  decodeCommand,
+  decodeQuestion,
+  encodeAnswer,
+  type HistoryEntry,
+  packHistoryEntry,
+  type Question,
+  unpackHistoryEntry,
+} from "./codec.ts";
+import { RequestMemory } from "./requests.ts";
+
+/** First byte of a snapshot. */
+const SNAPSHOT_VERSION = 1;
+
+/** A page of the account list ends after this many bytes of names and figures. */
+const PAGE_BYTES = 1024 * 1024;
+/** Upper bound of what one account adds to a page beyond its name. */
+const PAGE_ACCOUNT_BYTES = 16;
+
+interface Account {
+  /** From 0 to `limits.balanceCents`. */
+  balanceCents: number;
+  /** The last `limits.historyEntries` movements, oldest first. */
+  history: HistoryEntry[];
+}
+
+type Done = Exclude<Answer, { kind: "refused" }>;
+
+export class BankMachine implements StateMachine {
+  private accounts = new Map<string, Account>();
+  private requests = new RequestMemory();
+  private depositedCents = 0n;
+  private withdrawnCents = 0n;
+  /** Account names in order, or null after an account was opened. */
+  private sortedNames: string[] | null = null;
+
+  apply(command: Uint8Array, context: ApplyContext): Uint8Array {
+    const decoded = decodeCommand(command);
+    if (decoded === null || !isValidName(decoded.requestId)) {
+      return encodeAnswer(refusal("malformed"));
+    }
+    // A refusal that depends on the command alone is the same at every repeat: not remembered.
+    const fault = faultOf(decoded);
+    if (fault !== null) return encodeAnswer(fault);
+    const lookup = this.requests.lookup(decoded.requestId, command);
+    switch (lookup.kind) {
+      case "repeat":
+        return lookup.answer;
+      case "conflict":
+        return encodeAnswer(refusal("invalid_argument"));
+      case "expired":
+        return encodeAnswer(refusal("session_expired"));
+      case "new": {
+        const answer = encodeAnswer(this.execute(decoded, context));
+        this.requests.remember(decoded.requestId, command, answer);
+        return answer;
+      }
+    }
+  }
+
+  query(question: Uint8Array): Uint8Array {
+    const decoded = decodeQuestion(question);
+    return encodeAnswer(decoded === null ? refusal("malformed") : this.answer(decoded));
+  }
+
+  /** Equal states give equal bytes: accounts go by name, requests by log order. */
+  snapshot(): Uint8Array {
+    const accounts: Packable[] = [];
+    for (const name of this.names()) {
+      const { balanceCents, history } = this.accounts.get(name)!;
+      accounts.push([name, balanceCents, history.map(packHistoryEntry)]);
+    }
+    const body = pack([
+      String(this.depositedCents),
+      String(this.withdrawnCents),
+      accounts,
+      this.requests.pack(),
+    ]);
+    const bytes = new Uint8Array(1 + body.length);
+    bytes[0] = SNAPSHOT_VERSION;
+    bytes.set(body, 1);
+    return bytes;
+  }
+
+  /** Throws `unsupported_version` or `malformed`, or when money was made or lost; then as before. */
+  restore(snapshot: Uint8Array): void {
+    if (snapshot[0] !== SNAPSHOT_VERSION) {
+      throw new TrilogError(
+        "unsupported_version",
+        `Cannot restore the bank: its snapshot has version ${
+          snapshot[0]
+        }, known is ${SNAPSHOT_VERSION}`,
+      );
+    }
+    const [deposited, withdrawn, packedAccounts, packedRequests] = unpack(
+      snapshot.subarray(1),
+    ) as [string, string, [string, number, Packable[]][], Packable];
+    const accounts = new Map<string, Account>();
+    for (const [name, balanceCents, history] of packedAccounts) {
+      accounts.set(name, { balanceCents, history: history.map(unpackHistoryEntry) });
+    }
+    const depositedCents = BigInt(deposited);
+    const withdrawnCents = BigInt(withdrawn);
+    assert(
+      sumOf(accounts) === depositedCents - withdrawnCents,
+      "the balances of a snapshot are what was deposited less what was withdrawn",
+    );
+    const requests = RequestMemory.unpack(packedRequests);
+    this.accounts = accounts;
+    this.requests = requests;
+    this.depositedCents = depositedCents;
+    this.withdrawnCents = withdrawnCents;
+    this.sortedNames = null;
+  }
+
+  /**
+   * Sums in cents, counted apart from each other: the balances as they stand, and what came in
+   * and went out. Money is conserved while `total` is `deposited - withdrawn`.
+   */
+  totals(): { total: bigint; deposited: bigint; withdrawn: bigint } {
+    return {
+      total: sumOf(this.accounts),
+      deposited: this.depositedCents,
+      withdrawn: this.withdrawnCents,
+    };
+  }
+
+  private execute(command: Command, context: ApplyContext): Answer {
+    switch (command.op) {
+      case "deposit":
+        return this.deposit(command.account, command.cents, context);
+      case "withdraw":
+        return this.withdraw(command.account, command.cents, context);
+      case "transfer":
+        return this.transfer(command.from, command.to, command.cents, context);
+    }
+  }
+
+  private deposit(name: string, cents: number, context: ApplyContext): Answer {
+    const known = this.accounts.get(name);
+    if (known !== undefined && known.balanceCents > limits.balanceCents - cents) {
+      return refusal("balance_limit", name, known.balanceCents);
+    }
+    const account = known ?? this.open(name);
+    account.balanceCents += cents;
+    this.depositedCents += BigInt(cents);
+    record(account, context, "deposit", cents, null);
+    return balanceOf(name, account);
+  }
+
+  private withdraw(name: string, cents: number, context: ApplyContext): Answer {
+    const account = this.accounts.get(name);
+    if (account === undefined) return refusal("no_such_account", name);
+    if (account.balanceCents < cents) {
+      return refusal("insufficient_funds", name, account.balanceCents);
+    }
+    account.balanceCents -= cents;
+    this.withdrawnCents += BigInt(cents);
+    record(account, context, "withdraw", cents, null);
+    return balanceOf(name, account);
+  }
+
+  private transfer(from: string, to: string, cents: number, context: ApplyContext): Answer {
+    const source = this.accounts.get(from);
+    if (source === undefined) return refusal("no_such_account", from);
+    const target = this.accounts.get(to);
+    if (target === undefined) return refusal("no_such_account", to);
+    if (source.balanceCents < cents) {
+      return refusal("insufficient_funds", from, source.balanceCents);
+    }
+    if (target.balanceCents > limits.balanceCents - cents) {
+      return refusal("balance_limit", to, target.balanceCents);
+    }
+    source.balanceCents -= cents;
+    target.balanceCents += cents;
+    record(source, context, "transfer_out", cents, to);
+    record(target, context, "transfer_in", cents, from);
+    return {
+      kind: "transferred",
+      from,
+      to,
+      fromCents: source.balanceCents,
+      toCents: target.balanceCents,
+    };
+  }
+
+  private open(name: string): Account {
+    const account: Account = { balanceCents: 0, history: [] };
+    this.accounts.set(name, account);
+    this.sortedNames = null;
+    return account;
+  }
+
+  private answer(question: Question): Answer {
+    if (question.op === "totals") return this.answerTotals();
+    if (question.op === "accounts") return this.answerAccounts(question.after);
+    if (!isValidName(question.account)) return refusal("invalid_account");
+    const account = this.accounts.get(question.account);
+    if (account === undefined) return refusal("no_such_account", question.account);
+    return question.op === "balance"
+      ? balanceOf(question.account, account)
+      : { kind: "history", account: question.account, entries: account.history };
+  }
+
+  private answerTotals(): Done {
+    const { total, deposited, withdrawn } = this.totals();
+    return {
+      kind: "totals",
+      accounts: this.accounts.size,
+      totalCents: String(total),
+      depositedCents: String(deposited),
+      withdrawnCents: String(withdrawn),
+      requests: this.requests.seen,
+    };
+  }
+
+  private answerAccounts(after: string): Done {
+    const names = this.names();
+    const page: [string, number][] = [];
+    let bytes = 0;
+    for (let at = firstAfter(names, after); at < names.length; at += 1) {
+      const name = names[at];
+      bytes += name.length + PAGE_ACCOUNT_BYTES;
+      if (bytes > PAGE_BYTES) return { kind: "accounts", accounts: page, more: true };
+      page.push([name, this.accounts.get(name)!.balanceCents]);
+    }
+    return { kind: "accounts", accounts: page, more: false };
+  }
+
+  /** Names are ASCII, so that the order of UTF-16 units is everybody's order. */
+  private names(): readonly string[] {
+    this.sortedNames ??= [...this.accounts.keys()].sort();
+    return this.sortedNames;
+  }
+}
+
+/** What is wrong with a command whatever the state of the bank is, or null. */
+function faultOf(command: Command): Answer | null {
+  const names = command.op === "transfer" ? [command.from, command.to] : [command.account];
+  if (!names.every(isValidName)) return refusal("invalid_account");
+  if (names[0] === names[1]) return refusal("same_account", names[0]);
+  return isAmount(command.cents) ? null : refusal("invalid_amount");
+}
+
+function refusal(
+  code: ErrorCode,
+  account: string | null = null,
+  balanceCents: number | null = null,
+): Answer {
+  return { kind: "refused", code, account, balanceCents };
+}
+
+function balanceOf(name: string, account: Account): Done {
+  return { kind: "balance", account: name, balanceCents: account.balanceCents };
+}
+
+/** Adds a movement to the account's history; the account already has its new balance. */
+function record(
+  account: Account,
+  context: ApplyContext,
+  movement: HistoryEntry["movement"],
+  cents: number,
+  other: string | null,
+): void {
+  const { index, timeMs } = context;
+  const { balanceCents, history } = account;
+  history.push({ index, timeMs, movement, cents, balanceCents, other });
+  if (history.length > limits.historyEntries) history.shift();
+}
+
+function sumOf(accounts: ReadonlyMap<string, Account>): bigint {
+  let sum = 0n;
+  for (const { balanceCents } of accounts.values()) sum += BigInt(balanceCents);
+  return sum;
+}
+
+/** Where the first name above `after` stands in a sorted list. */
+function firstAfter(names: readonly string[], after: string): number {
+  let low = 0;
+  let high = names.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (names[middle] <= after) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
