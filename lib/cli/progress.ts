@@ -1,0 +1,80 @@
+/** A progress line on a terminal's stderr, and a summary line at the end. */
+
+import type { Clock, Timer } from "../base/clock.ts";
+import { printError, type Terminal } from "./terminal.ts";
+import { groupedNumber, roundedDuration, roundedSize } from "./units.ts";
+import { clipped } from "./width.ts";
+
+const REDRAW_MS = 200;
+const ERASE_LINE = "\r\x1b[K";
+
+export interface ProgressOptions {
+  readonly terminal: Terminal;
+  readonly clock: Clock;
+  /** What is counted and what is done to it: `messages`, `sent`. */
+  readonly noun: string;
+  readonly verb: string;
+  /** How many there will be, where it is known. */
+  readonly total?: number;
+  /** `--json`, or no wish for it: nothing is shown at all. */
+  readonly silent?: boolean;
+}
+
+/** Counting costs two additions; drawing happens five times a second, on terminals only. */
+export class Progress {
+  private count = 0;
+  private sizeBytes = 0;
+  private readonly startedMs: number;
+  private timer: Timer | null = null;
+  private shownCount = 0;
+  private shownMs: number;
+  private drawn = false;
+
+  constructor(private readonly options: ProgressOptions) {
+    this.startedMs = options.clock.monotonicMs();
+    this.shownMs = this.startedMs;
+    if (options.terminal.stderrIsTerminal && !options.silent) this.plan();
+  }
+
+  add(count: number, sizeBytes: number): void {
+    this.count += count;
+    this.sizeBytes += sizeBytes;
+  }
+
+  /** Stops drawing and prints the summary line; `remark` is added to it. */
+  finish(remark = ""): void {
+    this.timer?.cancel();
+    this.timer = null;
+    const { terminal, clock, noun, verb, silent } = this.options;
+    if (this.drawn) terminal.writeError(ERASE_LINE);
+    if (silent) return;
+    const elapsedMs = clock.monotonicMs() - this.startedMs;
+    const rate = elapsedMs > 0 ? this.count / (elapsedMs / 1_000) : 0;
+    const tail = remark === "" ? "" : `, ${remark}`;
+    printError(
+      terminal,
+      `${groupedNumber(this.count)} ${noun} ${verb} (${roundedSize(this.sizeBytes)}) in ` +
+        `${roundedDuration(elapsedMs)}, ${groupedNumber(rate)}/s${tail}`,
+    );
+  }
+
+  private plan(): void {
+    this.timer = this.options.clock.after(REDRAW_MS, () => {
+      this.draw();
+      this.plan();
+    });
+  }
+
+  private draw(): void {
+    const { terminal, clock, noun, verb, total } = this.options;
+    const nowMs = clock.monotonicMs();
+    const rate = (this.count - this.shownCount) / Math.max(0.001, (nowMs - this.shownMs) / 1_000);
+    this.shownCount = this.count;
+    this.shownMs = nowMs;
+    const of = total === undefined ? "" : ` of ${groupedNumber(total)}`;
+    const line = `${groupedNumber(this.count)}${of} ${noun} ${verb}, ${groupedNumber(rate)}/s, ` +
+      roundedSize(this.sizeBytes);
+    terminal.writeError(ERASE_LINE + clipped(line, terminal.columns() - 1));
+    this.drawn = true;
+  }
+}
