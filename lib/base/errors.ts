@@ -25,6 +25,7 @@ const codes = {
   // identity
   bad_handshake: { retryable: false, outcome: "certain" },
   wrong_cluster: { retryable: false, outcome: "certain" },
+  wrong_replica: { retryable: true, outcome: "certain" },
   unauthorized: { retryable: false, outcome: "certain" },
   superseded: { retryable: false, outcome: "certain" },
   rolled_back: { retryable: false, outcome: "certain" },

@@ -15,12 +15,18 @@ export const limits = {
   clientFrameBytes: 2 * MIB,
   /** Frames between peers. */
   peerFrameBytes: 8 * MIB,
+  /** Values in one frame of a client, each costing up to some fifty bytes of memory. */
+  clientFrameValues: 64 * KIB,
   /** Nesting of arrays and maps in any frame. */
   nestingDepth: 16,
   /** A connection that has not finished its handshake after this long is closed. */
   handshakeMs: 5_000,
   /** Open connections of one process. */
   connections: 4_096,
+  /** Of those, kept free of clients so that peers always get in. */
+  reservedConnections: 64,
+  /** Calls of one connection that run at the same time; more are refused. */
+  connectionCalls: 16_384,
   /** Bytes queued for one connection before its newest messages are dropped (peers) or refused. */
   connectionQueueBytes: 32 * MIB,
 
@@ -75,6 +81,8 @@ assert(
   "a peer frame holds the largest AppendEntries",
 );
 assert(limits.balanceCents < Number.MAX_SAFE_INTEGER, "cents are exact numbers");
+
+assert(limits.reservedConnections < limits.connections, "clients get in too");
 
 const NAME = /^[a-zA-Z0-9._-]{1,249}$/;
 

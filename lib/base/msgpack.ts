@@ -1,9 +1,13 @@
 /**
- * MessagePack as trilog speaks it: arrays, strings, whole numbers below 2^53, booleans, null and
- * binary. Decoding hostile bytes costs bounded memory and ends in a value or a `malformed` error.
+ * MessagePack as trilog speaks it: null, booleans, numbers, strings, binary, arrays, and maps with
+ * string keys. Encoding is the `@msgpack/msgpack` library's. Decoding is our own single walk,
+ * because hostile bytes must cost bounded memory: a length is believed only as far as bytes are
+ * there, nesting is limited, strings must be UTF-8, extension types and whole numbers that a
+ * double cannot hold exactly are refused rather than bent.
  */
 
-import { Decoder, Encoder } from "@msgpack/msgpack";
+import { Encoder } from "@msgpack/msgpack";
+import { textOf, viewOf } from "./bytes.ts";
 import { TrilogError } from "./errors.ts";
 import { limits } from "./limits.ts";
 
@@ -18,10 +22,6 @@ export type Packable =
   | { readonly [name: string]: Packable };
 
 const encoder = new Encoder({ maxDepth: limits.nestingDepth, initialBufferSize: 4096 });
-const decoder = new Decoder({
-  maxStrLength: limits.clientFrameBytes,
-  maxExtLength: 0,
-});
 
 /** The bytes of a value, in an array of their own. */
 export function pack(value: Packable): Uint8Array {
@@ -29,89 +29,178 @@ export function pack(value: Packable): Uint8Array {
 }
 
 /**
- * The value in `bytes`. Binary parts are views into `bytes`, not copies. Throws `malformed` on
- * anything else than exactly one well-formed value within the nesting limit.
+ * The bytes of a value as a view of the encoder's own buffer: valid only until anything else is
+ * packed, for callers that copy them onwards at once.
  */
-export function unpack(bytes: Uint8Array): Packable {
-  checkShape(bytes);
-  try {
-    return decoder.decode(bytes) as Packable;
-  } catch (thrown) {
-    throw new TrilogError("malformed", "Cannot decode message: not valid MessagePack", {
-      cause: thrown,
-    });
-  }
+export function packShared(value: Packable): Uint8Array {
+  return encoder.encodeSharedRef(value);
+}
+
+/**
+ * The value in `bytes`. Binary parts are views into `bytes`, not copies. Throws `malformed` on
+ * anything else than exactly one well-formed value within the nesting limit, and on more than
+ * `maxValues` values in all (an empty array is one byte on the wire and fifty in memory).
+ */
+export function unpack(bytes: Uint8Array, maxValues: number = Infinity): Packable {
+  const reader = new Reader(bytes, maxValues);
+  const value = reader.value(1);
+  if (reader.at !== bytes.length) throw malformed("bytes are left over");
+  return value;
 }
 
 function malformed(state: string): TrilogError {
   return new TrilogError("malformed", `Cannot decode message: ${state}`);
 }
 
-/**
- * Walks the encoding before anything is built: lengths must lie inside the buffer, so an array
- * that claims 2^32 elements in 5 bytes is refused before memory is set aside for it, nesting
- * stays within the limit, and extension types are not spoken here.
- */
-function checkShape(bytes: Uint8Array): void {
-  /** Values still expected at each open level. */
-  const pending: number[] = [1];
-  let at = 0;
-  while (pending.length > 0) {
-    const level = pending.length - 1;
-    if (pending[level] === 0) {
-      pending.pop();
-      continue;
+/** Strings up to this long are built character by character, which is faster than a decoder. */
+const SHORT_STRING_BYTES = 32;
+
+class Reader {
+  at = 0;
+  private view: DataView | null = null;
+
+  constructor(private readonly bytes: Uint8Array, private valuesLeft: number) {}
+
+  /** One value; `depth` is 1 for the outermost. */
+  value(depth: number): Packable {
+    if (this.at >= this.bytes.length) throw malformed("it ends too early");
+    this.valuesLeft -= 1;
+    if (this.valuesLeft < 0) throw malformed("it holds too many values");
+    const type = this.bytes[this.at];
+    this.at += 1;
+    if (type <= 0x7f) return type;
+    if (type >= 0xe0) return type - 0x100;
+    if (type <= 0x8f) return this.map(type & 0x0f, depth);
+    if (type <= 0x9f) return this.array(type & 0x0f, depth);
+    if (type <= 0xbf) return this.text(type & 0x1f);
+    return this.longForm(type, depth);
+  }
+
+  private longForm(type: number, depth: number): Packable {
+    switch (type) {
+      case 0xc0:
+        return null;
+      case 0xc2:
+        return false;
+      case 0xc3:
+        return true;
+      case 0xc4:
+        return this.slice(this.unsigned(1));
+      case 0xc5:
+        return this.slice(this.unsigned(2));
+      case 0xc6:
+        return this.slice(this.unsigned(4));
+      case 0xca:
+        return this.number(4).getFloat32(this.at - 4);
+      case 0xcb:
+        return this.number(8).getFloat64(this.at - 8);
+      case 0xcc:
+        return this.unsigned(1);
+      case 0xcd:
+        return this.unsigned(2);
+      case 0xce:
+        return this.unsigned(4);
+      case 0xcf:
+        return this.exact(this.unsigned(4) * 2 ** 32 + this.unsigned(4));
+      case 0xd0:
+        return this.number(1).getInt8(this.at - 1);
+      case 0xd1:
+        return this.number(2).getInt16(this.at - 2);
+      case 0xd2:
+        return this.number(4).getInt32(this.at - 4);
+      case 0xd3:
+        return this.exact(this.number(4).getInt32(this.at - 4) * 2 ** 32 + this.unsigned(4));
+      case 0xd9:
+        return this.text(this.unsigned(1));
+      case 0xda:
+        return this.text(this.unsigned(2));
+      case 0xdb:
+        return this.text(this.unsigned(4));
+      case 0xdc:
+        return this.array(this.unsigned(2), depth);
+      case 0xdd:
+        return this.array(this.unsigned(4), depth);
+      case 0xde:
+        return this.map(this.unsigned(2), depth);
+      case 0xdf:
+        return this.map(this.unsigned(4), depth);
+      default:
+        throw malformed(`type 0x${type.toString(16)} is not spoken here`);
     }
-    pending[level] -= 1;
-    if (at >= bytes.length) throw malformed("it ends too early");
-    const children = childrenAt(bytes, at);
-    at = children.next;
-    if (children.count > bytes.length - at) throw malformed("a length goes beyond its end");
-    if (children.count > 0) {
-      if (pending.length > limits.nestingDepth) throw malformed("it is nested too deeply");
-      pending.push(children.count);
+  }
+
+  /** Room for the elements is taken as they arrive, never by the count that is claimed. */
+  private array(count: number, depth: number): Packable {
+    this.enter(count, depth);
+    const items: Packable[] = [];
+    for (let item = 0; item < count; item += 1) items.push(this.value(depth + 1));
+    return items;
+  }
+
+  private map(count: number, depth: number): Packable {
+    this.enter(count * 2, depth);
+    const entries: Record<string, Packable> = {};
+    for (let entry = 0; entry < count; entry += 1) {
+      const name = this.value(depth + 1);
+      if (typeof name !== "string") throw malformed("a map has a key that is not a string");
+      if (name === "__proto__") throw malformed("a map has a forbidden key");
+      entries[name] = this.value(depth + 1);
+    }
+    return entries;
+  }
+
+  private enter(count: number, depth: number): void {
+    if (count > this.bytes.length - this.at) throw malformed("a length goes beyond its end");
+    if (count > 0 && depth > limits.nestingDepth) throw malformed("it is nested too deeply");
+  }
+
+  private slice(length: number): Uint8Array {
+    const start = this.at;
+    this.skip(length);
+    return this.bytes.subarray(start, this.at);
+  }
+
+  private text(length: number): string {
+    const start = this.at;
+    this.skip(length);
+    if (length <= SHORT_STRING_BYTES) {
+      let text = "";
+      let at = start;
+      while (at < this.at && this.bytes[at] < 0x80) {
+        text += String.fromCharCode(this.bytes[at]);
+        at += 1;
+      }
+      if (at === this.at) return text;
+    }
+    try {
+      return textOf(this.bytes.subarray(start, this.at));
+    } catch {
+      throw malformed("a string is not UTF-8");
     }
   }
-  if (at !== bytes.length) throw malformed("bytes are left over");
-}
 
-/** Payload sizes of the fixed-size types 0xca to 0xd3: float32 to int64. */
-const FIXED_SIZES = [4, 8, 1, 2, 4, 8, 1, 2, 4, 8];
-
-function childrenAt(bytes: Uint8Array, at: number): { next: number; count: number } {
-  const type = bytes[at];
-  const body = at + 1;
-  if (type <= 0x7f || type >= 0xe0) return { next: body, count: 0 };
-  if (type <= 0x8f) return { next: body, count: (type & 0x0f) * 2 };
-  if (type <= 0x9f) return { next: body, count: type & 0x0f };
-  if (type <= 0xbf) return skip(bytes, body, type & 0x1f);
-  if (type === 0xc0 || type === 0xc2 || type === 0xc3) return { next: body, count: 0 };
-  if (type >= 0xc4 && type <= 0xc6) return skipSized(bytes, body, 1 << (type - 0xc4));
-  if (type >= 0xca && type <= 0xd3) return skip(bytes, body, FIXED_SIZES[type - 0xca]);
-  if (type >= 0xd9 && type <= 0xdb) return skipSized(bytes, body, 1 << (type - 0xd9));
-  if (type === 0xdc || type === 0xdd) {
-    const width = type === 0xdc ? 2 : 4;
-    return { next: body + width, count: readLength(bytes, body, width) };
+  private unsigned(width: number): number {
+    const start = this.at;
+    this.skip(width);
+    let value = 0;
+    for (let at = start; at < this.at; at += 1) value = value * 256 + this.bytes[at];
+    return value;
   }
-  if (type === 0xde || type === 0xdf) {
-    const width = type === 0xde ? 2 : 4;
-    return { next: body + width, count: readLength(bytes, body, width) * 2 };
+
+  /** Steps over a number of `width` bytes and returns the view to read it from. */
+  private number(width: number): DataView {
+    this.skip(width);
+    this.view ??= viewOf(this.bytes);
+    return this.view;
   }
-  throw malformed(`type 0x${type.toString(16)} is not spoken here`);
-}
 
-function skipSized(bytes: Uint8Array, at: number, width: number) {
-  return skip(bytes, at + width, readLength(bytes, at, width));
-}
+  private exact(value: number): number {
+    if (!Number.isSafeInteger(value)) throw malformed("a whole number is beyond 2^53");
+    return value;
+  }
 
-function skip(bytes: Uint8Array, at: number, length: number): { next: number; count: number } {
-  if (at + length > bytes.length) throw malformed("a length goes beyond its end");
-  return { next: at + length, count: 0 };
-}
-
-function readLength(bytes: Uint8Array, at: number, width: number): number {
-  if (at + width > bytes.length) throw malformed("it ends too early");
-  let value = 0;
-  for (let offset = 0; offset < width; offset += 1) value = value * 256 + bytes[at + offset];
-  return value;
+  private skip(length: number): void {
+    if (length > this.bytes.length - this.at) throw malformed("a length goes beyond its end");
+    this.at += length;
+  }
 }
