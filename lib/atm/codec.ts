@@ -30,7 +30,9 @@ export type Question =
   | { readonly op: "accounts"; readonly after: string }
   | { readonly op: "history"; readonly account: string }
   /** Sums over the whole bank, for audits. */
-  | { readonly op: "totals" };
+  | { readonly op: "totals" }
+  /** How many mutating requests were remembered so far; see `requests.ts`. */
+  | { readonly op: "requests" };
 
 export type Movement = "deposit" | "withdraw" | "transfer_in" | "transfer_out";
 
@@ -85,12 +87,11 @@ export type Answer =
     readonly totalCents: string;
     readonly depositedCents: string;
     readonly withdrawnCents: string;
-    /** Mutating requests remembered so far, ever; see `requests.ts`. */
-    readonly requests: number;
-  };
+  }
+  | { readonly kind: "requests"; readonly requests: number };
 
 const COMMANDS = { deposit: 1, withdraw: 2, transfer: 3 } as const;
-const QUESTIONS = { balance: 1, accounts: 2, history: 3, totals: 4 } as const;
+const QUESTIONS = { balance: 1, accounts: 2, history: 3, totals: 4, requests: 5 } as const;
 const ANSWERS = {
   refused: 0,
   balance: 1,
@@ -98,6 +99,7 @@ const ANSWERS = {
   accounts: 3,
   history: 4,
   totals: 5,
+  requests: 6,
 } as const;
 const MOVEMENTS: readonly Movement[] = ["deposit", "withdraw", "transfer_in", "transfer_out"];
 
@@ -131,7 +133,8 @@ export function encodeQuestion(question: Question): Uint8Array {
     case "accounts":
       return pack([QUESTIONS.accounts, question.after]);
     case "totals":
-      return pack([QUESTIONS.totals]);
+    case "requests":
+      return pack([QUESTIONS[question.op]]);
   }
 }
 
@@ -139,7 +142,10 @@ export function encodeQuestion(question: Question): Uint8Array {
 export function decodeQuestion(bytes: Uint8Array): Question | null {
   const [kind, name, ...rest] = unpackArray(bytes);
   if (rest.length > 0) return null;
-  if (kind === QUESTIONS.totals) return name === undefined ? { op: "totals" } : null;
+  if (name === undefined) {
+    if (kind === QUESTIONS.totals) return { op: "totals" };
+    return kind === QUESTIONS.requests ? { op: "requests" } : null;
+  }
   if (typeof name !== "string") return null;
   if (kind === QUESTIONS.balance) return { op: "balance", account: name };
   if (kind === QUESTIONS.history) return { op: "history", account: name };
@@ -166,8 +172,9 @@ export function encodeAnswer(answer: Answer): Uint8Array {
         answer.totalCents,
         answer.depositedCents,
         answer.withdrawnCents,
-        answer.requests,
       ]);
+    case "requests":
+      return pack([kind, answer.requests]);
   }
 }
 
@@ -190,9 +197,11 @@ export function decodeAnswer(bytes: Uint8Array): Answer {
     case ANSWERS.history:
       return { kind: "history", account: rest[0], entries: rest[1].map(unpackHistoryEntry) };
     case ANSWERS.totals: {
-      const [accounts, totalCents, depositedCents, withdrawnCents, requests] = rest;
-      return { kind: "totals", accounts, totalCents, depositedCents, withdrawnCents, requests };
+      const [accounts, totalCents, depositedCents, withdrawnCents] = rest;
+      return { kind: "totals", accounts, totalCents, depositedCents, withdrawnCents };
     }
+    case ANSWERS.requests:
+      return { kind: "requests", requests: rest[0] };
     default: {
       const [code, account, balanceCents] = rest;
       if (kind !== ANSWERS.refused || !isErrorCode(code)) {

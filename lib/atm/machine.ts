@@ -206,6 +206,7 @@ export class BankMachine implements StateMachine {
   }
 
   private answer(question: Question): Answer {
+    if (question.op === "requests") return { kind: "requests", requests: this.requests.seen };
     if (question.op === "totals") return this.answerTotals();
     if (question.op === "accounts") return this.answerAccounts(question.after);
     if (!isValidName(question.account)) return refusal("invalid_account");
@@ -224,7 +225,6 @@ export class BankMachine implements StateMachine {
       totalCents: String(total),
       depositedCents: String(deposited),
       withdrawnCents: String(withdrawn),
-      requests: this.requests.seen,
     };
   }
 

@@ -79,9 +79,9 @@ Deno.test("the window forgets in log order, and the same on a machine that was r
 Deno.test("an id with a ticket is refused once it may have been forgotten, never carried out twice", () => {
   const bank = new Bank();
   const requests = () => {
-    const totals = bank.ask({ op: "totals" });
-    assert(totals.kind === "totals");
-    return totals.requests;
+    const answer = bank.ask({ op: "requests" });
+    assert(answer.kind === "requests");
+    return answer.requests;
   };
   bank.repeat(deposit("before", 1));
   const id = ticketedRequestId(requests(), "abc");

@@ -1,0 +1,251 @@
+/**
+ * A customer at an ATM: turns a request into bytes for the bank, repeats it while that is safe,
+ * and words what came of it. It answers within `limits.answerMs` whatever the network does, and
+ * never claims more than it knows: `unavailable` only where certainly nothing moved.
+ */
+
+import { assert } from "../base/assert.ts";
+import type { Clock } from "../base/clock.ts";
+import { sleep } from "../base/clock.ts";
+import { toTrilogError, TrilogError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import { type Answer, type Command, decodeAnswer, encodeCommand, encodeQuestion } from "./codec.ts";
+import type { Question } from "./codec.ts";
+import { type Mutation, parseLine, parseWords, type Request } from "./language.ts";
+import { ticketedRequestId } from "./requests.ts";
+import type { AtmStatus, Outcome, Result } from "./results.ts";
+import { refusalText, requestText } from "./wording.ts";
+
+/**
+ * One way to the bank: the replica of this process, or a connection to another's. All reject with
+ * `TrilogError`s, whose `outcomeUnknown` must be true unless the call certainly had no effect and
+ * never will have one.
+ */
+export interface AtmBackend {
+  /** Has a command replicated and applied; resolves with the machine's answer. */
+  command(command: Uint8Array, timeoutMs: number): Promise<Uint8Array>;
+  /** Asks the machine. Linearizable, or with `stale` the next best replica as it stands. */
+  query(question: Uint8Array, stale: boolean, timeoutMs: number): Promise<Uint8Array>;
+  /** The state of the ATM that this leads to. */
+  status(timeoutMs: number): Promise<AtmStatus>;
+}
+
+export interface AtmClientOptions {
+  readonly backend: AtmBackend;
+  readonly clock: Clock;
+  /** A text of [a-z0-9] that nobody made before, such as 16 random digits. */
+  readonly unique: () => string;
+}
+
+/** What is left of the promised time for printing the answer and for a slow machine. */
+const MARGIN_MS = 750;
+
+/**
+ * Longest single try. A leader that has just died or been cut off never answers, while its
+ * successor would; the request id makes the next try harmless.
+ */
+const ATTEMPT_MS = 1_500;
+
+const FIRST_PAUSE_MS = 10;
+const LONGEST_PAUSE_MS = 200;
+
+assert(MARGIN_MS + 2 * ATTEMPT_MS < limits.answerMs, "there is time to ask the bank again");
+
+export class AtmClient {
+  private readonly backend: AtmBackend;
+  private readonly clock: Clock;
+  private readonly unique: () => string;
+
+  constructor({ backend, clock, unique }: AtmClientOptions) {
+    this.backend = backend;
+    this.clock = clock;
+    this.unique = unique;
+  }
+
+  /** What a typed line brings; null for a line of blanks. */
+  async line(line: string): Promise<Outcome | null> {
+    const parsed = parseLine(line);
+    if (parsed === null) return null;
+    return parsed.ok ? await this.run(parsed.request) : parsed;
+  }
+
+  /** What a command given as words brings. */
+  async words(words: readonly string[]): Promise<Outcome> {
+    const parsed = parseWords(words);
+    return parsed.ok ? await this.run(parsed.request) : parsed;
+  }
+
+  /** Carries out a request; never rejects. */
+  async run(request: Request): Promise<Outcome> {
+    const deadlineMs = this.clock.monotonicMs() + limits.answerMs - MARGIN_MS;
+    switch (request.op) {
+      case "deposit":
+      case "withdraw":
+      case "transfer":
+        return await this.mutate(request, deadlineMs);
+      case "help":
+      case "quit":
+        return { ok: true, result: { op: request.op } };
+      default:
+        return await this.read(request, deadlineMs);
+    }
+  }
+
+  private async mutate(request: Mutation, deadlineMs: number): Promise<Outcome> {
+    const attempts = new Attempts(this.clock, deadlineMs);
+    const known = request.requestId;
+    const id = known ?? await this.newRequestId(attempts);
+    if (id === null) return unavailable(request, attempts.reason);
+    const command = encodeCommand({ ...request, requestId: id } as Command);
+    const bytes = await attempts.run((timeoutMs) => this.backend.command(command, timeoutMs));
+    if (bytes === null) {
+      // Under an id of the user's own an earlier call may have moved what this one did not.
+      const certain = attempts.certain && known === null;
+      if (certain) return unavailable(request, attempts.reason);
+      return unknown(request, id, attempts.reason);
+    }
+    const answer = decodeAnswer(bytes);
+    if (answer.kind === "refused" && answer.code === "session_expired") {
+      return unknown(request, id, "so many requests followed that the bank has forgotten this one");
+    }
+    return outcomeOf(request, answer);
+  }
+
+  /** An id with a ticket, for which this replica's own count will do: a lower one is safe. */
+  private async newRequestId(attempts: Attempts): Promise<string | null> {
+    const question = encodeQuestion({ op: "requests" });
+    const bytes = await attempts.run((timeoutMs) => this.backend.query(question, true, timeoutMs));
+    if (bytes === null) return null;
+    attempts.forgetDoubt();
+    const answer = decodeAnswer(bytes);
+    return ticketedRequestId(answer.kind === "requests" ? answer.requests : 0, this.unique());
+  }
+
+  private async read(
+    request: Exclude<Request, Mutation>,
+    deadlineMs: number,
+  ): Promise<Outcome> {
+    const attempts = new Attempts(this.clock, deadlineMs);
+    if (request.op === "status") {
+      const status = await attempts.run((timeoutMs) => this.backend.status(timeoutMs));
+      if (status === null) return unavailable(request, attempts.reason);
+      return { ok: true, result: { op: "status", status } };
+    }
+    if (request.op === "accounts") return await this.accounts(request, attempts);
+    const answer = await this.ask(request as Question, attempts);
+    return answer === null ? unavailable(request, attempts.reason) : outcomeOf(request, answer);
+  }
+
+  /** All pages of the account list; each page is one moment of the bank. */
+  private async accounts(request: Request, attempts: Attempts): Promise<Outcome> {
+    const accounts: (readonly [string, number])[] = [];
+    for (let more = true; more;) {
+      const page = await this.ask({ op: "accounts", after: accounts.at(-1)?.[0] ?? "" }, attempts);
+      if (page === null) return unavailable(request, attempts.reason);
+      if (page.kind !== "accounts") return outcomeOf(request, page);
+      for (const account of page.accounts) accounts.push(account);
+      more = page.more;
+    }
+    return { ok: true, result: { op: "accounts", accounts } };
+  }
+
+  private async ask(question: Question, attempts: Attempts): Promise<Answer | null> {
+    const bytes = encodeQuestion(question);
+    const answer = await attempts.run((timeoutMs) => this.backend.query(bytes, false, timeoutMs));
+    return answer === null ? null : decodeAnswer(answer);
+  }
+}
+
+/** The tries of one request: until one answers, no more make sense, or time is up. */
+class Attempts {
+  /** Whether no try so far can have had an effect. */
+  certain = true;
+  /** Why the last try failed. */
+  reason = "the time was up";
+  private pauseMs = FIRST_PAUSE_MS;
+
+  constructor(private readonly clock: Clock, private readonly deadlineMs: number) {}
+
+  /** The first answer, or null. */
+  async run<T>(attempt: (timeoutMs: number) => Promise<T>): Promise<T | null> {
+    for (let left = this.left(); left > 0; left = this.left()) {
+      const timeoutMs = Math.min(left, ATTEMPT_MS);
+      try {
+        return await this.within(timeoutMs, attempt(timeoutMs));
+      } catch (thrown) {
+        const error = toTrilogError(thrown);
+        this.reason = error.message;
+        if (error.outcomeUnknown) this.certain = false;
+        if (!error.retryable) return null;
+      }
+      await sleep(this.clock, Math.min(this.pauseMs, Math.max(0, this.left())));
+      this.pauseMs = Math.min(this.pauseMs * 2, LONGEST_PAUSE_MS);
+    }
+    return null;
+  }
+
+  /** What was tried so far was a question: it cannot have moved anything. */
+  forgetDoubt(): void {
+    this.certain = true;
+  }
+
+  private left(): number {
+    return this.deadlineMs - this.clock.monotonicMs();
+  }
+
+  /** `promise`, or a rejection when it takes longer than it was told to. */
+  private within<T>(timeoutMs: number, promise: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const timer = this.clock.after(timeoutMs, () => {
+        reject(
+          new TrilogError("deadline_exceeded", "Cannot reach the bank: it did not answer in time"),
+        );
+      });
+      promise.then(resolve, reject).finally(() => timer.cancel());
+    });
+  }
+}
+
+function outcomeOf(request: Request, answer: Answer): Outcome {
+  if (answer.kind === "refused") {
+    const { code } = answer;
+    return { ok: false, failure: { op: request.op, code, message: refusalText(request, answer) } };
+  }
+  const result = resultOf(request, answer);
+  if (result !== null) return { ok: true, result };
+  const message = `Cannot ${requestText(request)}: the answer is of a kind not known here`;
+  return { ok: false, failure: { op: request.op, code: "unsupported_version", message } };
+}
+
+/** The result that an answer is to a request, or null where the two do not go together. */
+function resultOf(request: Request, answer: Answer): Result | null {
+  switch (request.op) {
+    case "deposit":
+    case "withdraw":
+    case "balance": {
+      if (answer.kind !== "balance") return null;
+      const { account, balanceCents } = answer;
+      return { op: request.op, account, balanceCents };
+    }
+    case "transfer": {
+      if (answer.kind !== "transferred") return null;
+      const { from, to, fromCents, toCents } = answer;
+      return { op: "transfer", from, to, fromCents, toCents };
+    }
+    case "history":
+      if (answer.kind !== "history") return null;
+      return { op: "history", account: answer.account, entries: answer.entries };
+    default:
+      return null;
+  }
+}
+
+function unavailable(request: Request, reason: string): Outcome {
+  const message = `Cannot ${requestText(request)}: nothing moved; ${reason}`;
+  return { ok: false, failure: { op: request.op, code: "unavailable", message } };
+}
+
+function unknown(request: Request, requestId: string, reason: string): Outcome {
+  const message = `Cannot tell the outcome of "${requestText(request)}": ${reason}`;
+  return { ok: false, failure: { op: request.op, code: "outcome_unknown", message, requestId } };
+}

@@ -1,0 +1,58 @@
+/** What messages call a request, and why the bank refused it. */
+
+import { limits } from "../base/limits.ts";
+import { formatCents } from "./amounts.ts";
+import type { Answer } from "./codec.ts";
+import type { Request } from "./language.ts";
+
+/** `withdraw 5.00 from alice`, to follow "Cannot". */
+export function requestText(request: Request): string {
+  switch (request.op) {
+    case "deposit":
+      return `deposit ${formatCents(request.cents)} to ${request.account}`;
+    case "withdraw":
+      return `withdraw ${formatCents(request.cents)} from ${request.account}`;
+    case "transfer":
+      return `transfer ${formatCents(request.cents)} from ${request.from} to ${request.to}`;
+    case "balance":
+      return `tell the balance of ${request.account}`;
+    case "history":
+      return `tell the history of ${request.account}`;
+    case "accounts":
+      return "list the accounts";
+    case "status":
+      return "tell the status";
+    default:
+      return request.op;
+  }
+}
+
+export function refusalText(
+  request: Request,
+  refusal: Extract<Answer, { kind: "refused" }>,
+): string {
+  return `Cannot ${requestText(request)}: ${stateOf(refusal)}`;
+}
+
+function stateOf({ code, account, balanceCents }: Extract<Answer, { kind: "refused" }>): string {
+  const balance = formatCents(balanceCents ?? 0);
+  switch (code) {
+    case "insufficient_funds":
+      return `${account} has ${balance}`;
+    case "no_such_account":
+      return `there is no account ${account}`;
+    case "balance_limit":
+      return `${account} has ${balance}, and no balance goes above ` +
+        formatCents(limits.balanceCents);
+    case "same_account":
+      return `both are ${account}`;
+    case "invalid_account":
+      return "the bank does not take that account name";
+    case "invalid_amount":
+      return "the bank does not take that amount";
+    case "invalid_argument":
+      return "its request id stands for another command";
+    default:
+      return `the bank refused it (${code})`;
+  }
+}

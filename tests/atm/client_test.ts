@@ -1,0 +1,344 @@
+import { assert, assertEquals, assertLessOrEqual, assertStringIncludes } from "@std/assert";
+import { sleep } from "../../lib/base/clock.ts";
+import { type ErrorCode, TrilogError } from "../../lib/base/errors.ts";
+import { limits } from "../../lib/base/limits.ts";
+import { type AtmBackend, AtmClient } from "../../lib/atm/client.ts";
+import { decodeCommand, decodeQuestion } from "../../lib/atm/codec.ts";
+import { REQUEST_WINDOW } from "../../lib/atm/requests.ts";
+import type { AtmStatus, Outcome } from "../../lib/atm/results.ts";
+import { serveTerminal } from "../../lib/atm/terminal.ts";
+import { Bank } from "./bank.ts";
+import { VirtualClock } from "./virtual_clock.ts";
+
+const STATUS: AtmStatus = {
+  id: "a1",
+  address: "127.0.0.1:7001",
+  role: "leader",
+  leader: "a1",
+  term: 2,
+  commit: 9,
+  applied: 9,
+  members: [{ name: "a1", address: "127.0.0.1:7001", role: "voter" }],
+};
+
+/** What happens to one call: nothing bad, or an error before or after the bank took it. */
+type Fate =
+  | "ok"
+  | { readonly before: ErrorCode }
+  | { readonly after: ErrorCode }
+  | "hangs before"
+  | "hangs after";
+
+/** A bank behind a line that fails as it is told; calls beyond the list go well. */
+class Line implements AtmBackend {
+  readonly bank = new Bank();
+  readonly commands: string[] = [];
+  stale = 0;
+  calls = 0;
+  constructor(
+    readonly clock: VirtualClock,
+    readonly commandFates: Fate[] = [],
+    readonly queryFates: Fate[] = [],
+  ) {}
+
+  command(command: Uint8Array): Promise<Uint8Array> {
+    const decoded = decodeCommand(command)!;
+    this.commands.push(decoded.requestId);
+    return this.suffer(this.commandFates.shift() ?? "ok", () => this.bank.applyBytes(command));
+  }
+
+  query(question: Uint8Array, stale: boolean): Promise<Uint8Array> {
+    if (stale) this.stale += 1;
+    const fate = stale ? "ok" : this.queryFates.shift() ?? "ok";
+    assert(stale === (decodeQuestion(question)!.op === "requests"));
+    return this.suffer(fate, () => this.bank.machine.query(question));
+  }
+
+  status(): Promise<AtmStatus> {
+    return this.suffer(this.queryFates.shift() ?? "ok", () => STATUS);
+  }
+
+  private async suffer<T>(fate: Fate, run: () => T): Promise<T> {
+    this.calls += 1;
+    await sleep(this.clock, 1);
+    if (fate === "ok") return run();
+    if (fate === "hangs after") run();
+    if (typeof fate === "string") return await new Promise(() => {});
+    if ("after" in fate) run();
+    throw new TrilogError("after" in fate ? fate.after : fate.before, "Cannot do it: told so");
+  }
+}
+
+class Atm {
+  readonly clock = new VirtualClock();
+  readonly line: Line;
+  readonly client: AtmClient;
+  private made = 0;
+
+  constructor(commandFates: Fate[] = [], queryFates: Fate[] = []) {
+    this.line = new Line(this.clock, commandFates, queryFates);
+    const unique = () => `u${this.made += 1}`;
+    this.client = new AtmClient({ backend: this.line, clock: this.clock, unique });
+  }
+
+  async type(line: string): Promise<Outcome | null> {
+    const startMs = this.clock.monotonicMs();
+    const outcome = await this.clock.settle(this.client.line(line));
+    assertLessOrEqual(this.clock.monotonicMs() - startMs, limits.answerMs);
+    return outcome;
+  }
+}
+
+function codeOf(outcome: Outcome | null): string {
+  assert(outcome !== null);
+  return outcome.ok ? "ok" : outcome.failure.code;
+}
+
+/** A fate for every try that fits into the promised time. */
+function always(fate: Fate): Fate[] {
+  return Array.from({ length: 1_000 }, () => fate);
+}
+
+Deno.test("commands and questions reach the bank and come back as results", async () => {
+  const atm = new Atm();
+  assertEquals(await atm.type("deposit alice 100"), {
+    ok: true,
+    result: { op: "deposit", account: "alice", balanceCents: 10_000 },
+  });
+  assertEquals(await atm.type("deposit bob 1"), {
+    ok: true,
+    result: { op: "deposit", account: "bob", balanceCents: 100 },
+  });
+  assertEquals(await atm.type("transfer alice bob 60.50"), {
+    ok: true,
+    result: { op: "transfer", from: "alice", to: "bob", fromCents: 3_950, toCents: 6_150 },
+  });
+  assertEquals(await atm.type("withdraw bob 1.50"), {
+    ok: true,
+    result: { op: "withdraw", account: "bob", balanceCents: 6_000 },
+  });
+  assertEquals(await atm.type("balance bob"), {
+    ok: true,
+    result: { op: "balance", account: "bob", balanceCents: 6_000 },
+  });
+  assertEquals(await atm.type("accounts"), {
+    ok: true,
+    result: { op: "accounts", accounts: [["alice", 3_950], ["bob", 6_000]] },
+  });
+  const history = await atm.type("history bob");
+  assert(history !== null && history.ok && history.result.op === "history");
+  assertEquals(history.result.entries.length, 3);
+  assertEquals(await atm.type("status"), { ok: true, result: { op: "status", status: STATUS } });
+  assertEquals(await atm.type("help"), { ok: true, result: { op: "help" } });
+  assertEquals(await atm.type(" "), null);
+});
+
+Deno.test("refusals of the bank say why in words", async () => {
+  const atm = new Atm();
+  await atm.type("deposit alice 3");
+  await atm.type("deposit full 90000000000000");
+  const cases = [
+    ["withdraw alice 5", "insufficient_funds", "Cannot withdraw 5.00 from alice: alice has 3.00"],
+    ["balance bob", "no_such_account", "Cannot tell the balance of bob: there is no account bob"],
+    ["history bob", "no_such_account", "there is no account bob"],
+    ["transfer bob alice 1", "no_such_account", "there is no account bob"],
+    ["transfer alice bob 1", "no_such_account", "there is no account bob"],
+    ["deposit full 0.01", "balance_limit", "no balance goes above 90000000000000.00"],
+    ["transfer alice full 1", "balance_limit", "full has 90000000000000.00"],
+  ];
+  for (const [line, code, text] of cases) {
+    const outcome = await atm.type(line);
+    assert(outcome !== null && !outcome.ok);
+    assertEquals([outcome.failure.op, outcome.failure.code], [line.split(" ")[0], code]);
+    assertStringIncludes(outcome.failure.message, text);
+  }
+});
+
+Deno.test("nonsense never reaches the bank", async () => {
+  const atm = new Atm();
+  for (const line of ["deposit a -5", "deposit a/b 5", "transfer a a 5", "depose a 5", "deposit"]) {
+    assert(codeOf(await atm.type(line)) !== "ok");
+  }
+  assertEquals(atm.line.calls, 0);
+});
+
+for (const fate of [{ before: "not_leader" }, { before: "unavailable" }] as const) {
+  Deno.test(`${fate.before} is tried again and then done once`, async () => {
+    const atm = new Atm([fate, fate, fate]);
+    assertEquals(codeOf(await atm.type("deposit alice 1")), "ok");
+    assertEquals(atm.line.commands, ["t0.u1", "t0.u1", "t0.u1", "t0.u1"]);
+    assertEquals(atm.line.bank.balance("alice"), 100);
+  });
+}
+
+const UNKNOWN: Fate[] = [
+  { before: "connection_closed" },
+  { after: "connection_closed" },
+  { before: "deadline_exceeded" },
+  { after: "deadline_exceeded" },
+  { before: "outcome_unknown" },
+  { after: "outcome_unknown" },
+  { before: "cancelled" },
+  "hangs before",
+  "hangs after",
+];
+
+for (const fate of UNKNOWN) {
+  Deno.test(`a try of unknown outcome (${JSON.stringify(fate)}) is repeated and moves money once`, async () => {
+    const atm = new Atm([fate]);
+    assertEquals(await atm.type("deposit alice 1"), {
+      ok: true,
+      result: { op: "deposit", account: "alice", balanceCents: 100 },
+    });
+    assertEquals(atm.line.commands.length, 2);
+    assertEquals(atm.line.bank.balance("alice"), 100);
+  });
+
+  Deno.test(`for ever ${JSON.stringify(fate)} is outcome_unknown with an id that repeats safely`, async () => {
+    const atm = new Atm(always(fate));
+    const outcome = await atm.type("deposit alice 1");
+    assert(outcome !== null && !outcome.ok);
+    assertEquals(outcome.failure.code, "outcome_unknown");
+    const id = outcome.failure.requestId!;
+    atm.line.commandFates.length = 0;
+    for (let times = 0; times < 3; times += 1) {
+      assertEquals(codeOf(await atm.type(`deposit alice 1 --request-id ${id}`)), "ok");
+      assertEquals(atm.line.bank.balance("alice"), 100);
+    }
+  });
+
+  Deno.test(`unavailable after ${JSON.stringify(fate)} stays outcome_unknown`, async () => {
+    const atm = new Atm([fate, ...always({ before: "unavailable" })]);
+    assertEquals(codeOf(await atm.type("deposit alice 1")), "outcome_unknown");
+  });
+}
+
+Deno.test("certain failures until the time is up are unavailable, and nothing moved", async () => {
+  for (const code of ["unavailable", "not_leader", "overloaded", "disk_full"] as const) {
+    const atm = new Atm(always({ before: code }));
+    const outcome = await atm.type("deposit alice 1");
+    assert(outcome !== null && !outcome.ok);
+    assertEquals(outcome.failure.code, "unavailable");
+    assertEquals(outcome.failure.requestId, undefined);
+    assertStringIncludes(outcome.failure.message, "nothing moved; Cannot do it: told so");
+    assertEquals(atm.line.bank.balance("alice"), null);
+  }
+});
+
+Deno.test("under an id of the user's own a certain failure is outcome_unknown: an earlier call may have moved it", async () => {
+  const atm = new Atm([{ after: "cancelled" }, ...always({ before: "unavailable" })]);
+  assertEquals(codeOf(await atm.type("deposit alice 1 --request-id mine")), "outcome_unknown");
+  const again = await atm.type("deposit alice 1 --request-id mine");
+  assert(again !== null && !again.ok);
+  assertEquals([again.failure.code, again.failure.requestId], ["outcome_unknown", "mine"]);
+  atm.line.commandFates.length = 0;
+  assertEquals(codeOf(await atm.type("deposit alice 1 --request-id mine")), "ok");
+  assertEquals(atm.line.bank.balance("alice"), 100);
+});
+
+Deno.test("a failure that no repeat mends ends at once", async () => {
+  const certain = new Atm(always({ before: "unauthorized" }));
+  assertEquals(codeOf(await certain.type("deposit alice 1")), "unavailable");
+  assertEquals(certain.line.commands.length, 1);
+  const unknown = new Atm(always({ before: "disk_failed" }));
+  assertEquals(codeOf(await unknown.type("deposit alice 1")), "outcome_unknown");
+  assertEquals(unknown.line.commands.length, 1);
+});
+
+Deno.test("a question is asked again, and is unavailable when nobody ever answers", async () => {
+  for (const line of ["balance alice", "accounts", "history alice", "status"]) {
+    for (
+      const fate of [{ before: "not_leader" }, { after: "cancelled" }, "hangs before"] as const
+    ) {
+      const mended = new Atm([], [fate]);
+      await mended.type("deposit alice 1");
+      assertEquals(codeOf(await mended.type(line)), "ok");
+      const broken = new Atm([], always(fate));
+      await broken.type("deposit alice 1");
+      assertEquals(codeOf(await broken.type(line)), "unavailable");
+    }
+  }
+});
+
+Deno.test("an id reused for another command is refused, and a forgotten one is outcome_unknown", async () => {
+  const atm = new Atm();
+  await atm.type("deposit alice 1 --request-id x");
+  const other = await atm.type("deposit alice 2 --request-id x");
+  assert(other !== null && !other.ok);
+  assertEquals(other.failure.code, "invalid_argument");
+  assertStringIncludes(other.failure.message, "its request id stands for another command");
+  for (let done = 0; done <= REQUEST_WINDOW; done += 1) atm.line.bank.deposit("bob", 1);
+  assertEquals(
+    codeOf(await atm.type("deposit alice 1 --request-id t0.old")),
+    "outcome_unknown",
+  );
+  assertEquals(atm.line.bank.balance("alice"), 100);
+});
+
+Deno.test("every command gets an id of its own that carries the count of requests so far", async () => {
+  const atm = new Atm();
+  await atm.type("deposit alice 1");
+  await atm.type("deposit alice 1");
+  await atm.type("withdraw alice 1");
+  assertEquals(atm.line.commands, ["t0.u1", "t1.u2", "t2.u3"]);
+  assertEquals(atm.line.stale, 3);
+  assertEquals(atm.line.bank.balance("alice"), 100);
+});
+
+Deno.test("accounts are listed over all pages", async () => {
+  const atm = new Atm();
+  const long = "x".repeat(240);
+  for (let at = 0; at < 5_000; at += 1) {
+    atm.line.bank.deposit(`${long}${String(at).padStart(5, "0")}`, 1);
+  }
+  const outcome = await atm.type("accounts");
+  assert(outcome !== null && outcome.ok && outcome.result.op === "accounts");
+  assertEquals(outcome.result.accounts.length, 5_000);
+});
+
+Deno.test("no timer is left behind", async () => {
+  const atm = new Atm([{ before: "not_leader" }, "hangs after"], ["hangs before"]);
+  await atm.type("deposit alice 1");
+  await atm.type("balance alice");
+  assertEquals(atm.clock.pendingTimers, 0);
+});
+
+async function serve(lines: readonly string[], atm = new Atm()): Promise<[boolean, string[]]> {
+  const printed: string[] = [];
+  const served = serveTerminal(atm.client, {
+    lines: (async function* () {
+      for (const line of lines) yield await Promise.resolve(line);
+    })(),
+    print: (text) => {
+      printed.push(text);
+    },
+    layout: "json",
+  });
+  return [await atm.clock.settle(served), printed];
+}
+
+Deno.test("a pipe gets one line per command, in order, and whether all succeeded", async () => {
+  const [ok, printed] = await serve(["deposit alice 1", "", "balance alice", "withdraw alice 1"]);
+  assertEquals(ok, true);
+  assertEquals(printed, [
+    '{"ok":true,"op":"deposit","account":"alice","balance":"1.00"}',
+    '{"ok":true,"op":"balance","account":"alice","balance":"1.00"}',
+    '{"ok":true,"op":"withdraw","account":"alice","balance":"0.00"}',
+  ]);
+});
+
+Deno.test("one failed command in a pipe fails the whole, and the commands after it still run", async () => {
+  for (const bad of ["deposit alice -5", "nonsense", "withdraw alice 9"]) {
+    const [ok, printed] = await serve(["deposit alice 1", bad, "balance alice"]);
+    assertEquals(ok, false);
+    assertEquals(printed.length, 3);
+    assertStringIncludes(printed[1], '"ok":false');
+    assertStringIncludes(printed[2], '"balance":"1.00"');
+  }
+});
+
+Deno.test("an empty pipe succeeds, and quit ends the reading", async () => {
+  assertEquals(await serve([]), [true, []]);
+  const [ok, printed] = await serve(["quit", "deposit alice 1"]);
+  assertEquals([ok, printed], [true, ['{"ok":true,"op":"quit"}']]);
+});
