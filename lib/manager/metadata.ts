@@ -1,0 +1,109 @@
+/**
+ * The managers' state machine. Its commands stand in the files named for their subjects; this file
+ * dispatches them and keeps the state in snapshots.
+ *
+ * Snapshot: one byte format version, then a MessagePack list of sections `[name, version, data]`.
+ * A subject added later brings commands and a section of its own: a snapshot without that section
+ * restores as "none of these yet", one with a section or a version that is not known here was made
+ * by a newer trilog and is refused.
+ */
+
+import { toTrilogError, TrilogError } from "../base/errors.ts";
+import { concatBytes } from "../base/bytes.ts";
+import { limits } from "../base/limits.ts";
+import { pack, type Packable, unpack } from "../base/msgpack.ts";
+import type { ApplyContext, StateMachine } from "../replica/state_machine.ts";
+import { declare, initialise, registerBroker } from "./brokers.ts";
+import { type AnyCommand, encodeRefusal, encodeSuccess } from "./command.ts";
+import { report } from "./reports.ts";
+import { rememberAnswer, repeatedAnswer } from "./requests.ts";
+import { sections } from "./sections.ts";
+import { MetadataState, type MetadataView } from "./state.ts";
+import { alterTopic, createTopic, deleteTopic } from "./topics.ts";
+
+const FORMAT_VERSION = 1;
+
+const commands: ReadonlyMap<string, AnyCommand> = new Map(
+  [initialise, registerBroker, declare, createTopic, alterTopic, deleteTopic, report]
+    .map((command: AnyCommand) => [command.name, command]),
+);
+
+export class MetadataMachine implements StateMachine {
+  private current = new MetadataState();
+
+  /** The present state; replaced as a whole by `restore`, so do not keep it. */
+  get state(): MetadataView {
+    return this.current;
+  }
+
+  apply(command: Uint8Array, context: ApplyContext): Uint8Array {
+    try {
+      return this.run(command, context);
+    } catch (thrown) {
+      if (thrown instanceof TrilogError) return encodeRefusal(thrown);
+      throw thrown;
+    }
+  }
+
+  /** The data of the section named by `question` (MessagePack text), answered as by `apply`. */
+  query(question: Uint8Array): Uint8Array {
+    try {
+      const wanted = unpack(question);
+      const section = sections.find((section) => section.name === wanted);
+      if (section === undefined) throw malformed("there is no such section");
+      return encodeSuccess(section.save(this.current));
+    } catch (thrown) {
+      return encodeRefusal(toTrilogError(thrown));
+    }
+  }
+
+  snapshot(): Uint8Array {
+    const saved = sections.map(({ name, version, save }) => [name, version, save(this.current)]);
+    return concatBytes([new Uint8Array([FORMAT_VERSION]), pack(saved)]);
+  }
+
+  restore(snapshot: Uint8Array): void {
+    if (snapshot[0] !== FORMAT_VERSION) throw newer(`format version ${snapshot[0]}`);
+    const saved = unpack(snapshot.subarray(1));
+    if (!Array.isArray(saved)) throw malformed("not a list of sections");
+    const state = new MetadataState();
+    for (const part of saved as Packable[]) {
+      if (!Array.isArray(part) || part.length !== 3) throw malformed("not a section");
+      const [name, version, data] = part as [Packable, Packable, Packable];
+      const section = sections.find((section) => section.name === name);
+      if (section?.version !== version) throw newer(`section ${name} version ${version}`);
+      section.load(state, data);
+    }
+    this.current = state;
+  }
+
+  private run(bytes: Uint8Array, context: ApplyContext): Uint8Array {
+    const parts = unpack(bytes);
+    if (!Array.isArray(parts) || parts.length !== 3) throw malformed("not a command");
+    const [requestId, name, packedFields] = parts as [Packable, Packable, Packable];
+    if (typeof requestId !== "string" || requestId.length > limits.nameCharacters) {
+      throw malformed("its request id is not a short text");
+    }
+    const command = typeof name === "string" ? commands.get(name) : undefined;
+    if (command === undefined) throw malformed("there is no such command");
+    const repeated = repeatedAnswer(this.current, requestId, command.name);
+    if (repeated !== null) return repeated;
+    const fields = command.fields.decode(packedFields, command.name);
+    const answer = encodeSuccess(
+      command.answer.encode(command.apply(this.current, fields, context)),
+    );
+    if (requestId !== "") rememberAnswer(this.current, requestId, command.name, answer);
+    return answer;
+  }
+}
+
+function malformed(state: string): TrilogError {
+  return new TrilogError("malformed", `Cannot apply metadata: ${state}`);
+}
+
+function newer(what: string): TrilogError {
+  return new TrilogError(
+    "unsupported_version",
+    `Cannot restore metadata: ${what} is not known here`,
+  );
+}

@@ -1,0 +1,138 @@
+/**
+ * The parts of a metadata snapshot. Each is canonical: equal states give equal bytes, whatever the
+ * order in which they came about.
+ */
+
+import {
+  binary,
+  type Codec,
+  label,
+  list,
+  name,
+  record,
+  text,
+  token,
+  whole,
+} from "../base/codec.ts";
+import type { Packable } from "../base/msgpack.ts";
+import {
+  brokerCodec,
+  type MetadataState,
+  sortedValues,
+  tombstoneCodec,
+  topicCodec,
+} from "./state.ts";
+
+export interface Section {
+  readonly name: string;
+  /** Of the section's own format, from 1. */
+  readonly version: number;
+  save(state: MetadataState): Packable;
+  /** Adds what was saved to a state in which this section is still empty. */
+  load(state: MetadataState, saved: Packable): void;
+}
+
+interface ClusterSection {
+  readonly clusterId: string;
+  readonly version: number;
+  readonly placementVersion: number;
+}
+const clusterCodec = record<ClusterSection>({
+  clusterId: label,
+  version: whole,
+  placementVersion: whole,
+});
+
+const cluster: Section = {
+  name: "cluster",
+  version: 1,
+  save: (state) => clusterCodec.encode(state),
+  load: (state, saved) => Object.assign(state, clusterCodec.decode(saved, "cluster section")),
+};
+
+interface Counter {
+  readonly purpose: string;
+  readonly next: number;
+}
+const countersCodec = list(record<Counter>({ purpose: name, next: whole }));
+
+const counters: Section = {
+  name: "counters",
+  version: 1,
+  save: (state) =>
+    countersCodec.encode(
+      [...state.counters.keys()].sort().map((purpose) => ({
+        purpose,
+        next: state.counters.get(purpose) ?? 1,
+      })),
+    ),
+  load(state, saved) {
+    for (const { purpose, next } of countersCodec.decode(saved, "counters section")) {
+      state.counters.set(purpose, next);
+    }
+  },
+};
+
+const brokers = listSection(
+  "brokers",
+  brokerCodec,
+  (state) => state.sortedBrokers(),
+  (state, broker) => state.setBroker(broker),
+);
+
+const topics = listSection(
+  "topics",
+  topicCodec,
+  (state) => state.sortedTopics(),
+  (state, topic) => state.setTopic(topic),
+);
+
+const tombstones = listSection(
+  "tombstones",
+  tombstoneCodec,
+  (state) => sortedValues(state.tombstones),
+  (state, tombstone) => state.setTombstone(tombstone),
+);
+
+interface StoredRequest {
+  readonly requestId: string;
+  readonly command: string;
+  readonly answer: Uint8Array;
+}
+
+/** In log order, since the oldest is dropped first. */
+const requests = listSection(
+  "requests",
+  record<StoredRequest>({ requestId: text, command: token, answer: binary }),
+  (state) => [...state.requests].map(([requestId, answered]) => ({ requestId, ...answered })),
+  (state, { requestId, command, answer }) =>
+    // The decoded answer is a view into the whole snapshot, which must not be kept alive by it.
+    state.requests.set(requestId, { command, answer: answer.slice() }),
+);
+
+function listSection<T>(
+  sectionName: string,
+  codec: Codec<T>,
+  all: (state: MetadataState) => readonly T[],
+  add: (state: MetadataState, item: T) => void,
+): Section {
+  const items = list(codec);
+  return {
+    name: sectionName,
+    version: 1,
+    save: (state) => items.encode(all(state)),
+    load(state, saved) {
+      for (const item of items.decode(saved, `${sectionName} section`)) add(state, item);
+    },
+  };
+}
+
+/** All sections, in the order in which they are written. */
+export const sections: readonly Section[] = [
+  cluster,
+  counters,
+  brokers,
+  topics,
+  tombstones,
+  requests,
+];
