@@ -57,6 +57,10 @@ export const limits = {
   producerInflight: 5,
   /** Producers whose sequences a partition remembers. */
   partitionProducers: 4_096,
+  /** Consumer groups with an offset in one partition. */
+  partitionGroups: 4_096,
+  /** Consumers of the HTTP API with a position in one partition. */
+  partitionConsumers: 16_384,
   /** Partitions of one topic. */
   topicPartitions: 1_024,
   /** Replicas of each partition, on as many brokers. */
