@@ -128,7 +128,8 @@ export function writeInt64(view: DataView, at: number, value: number): void {
 
 /**
  * Fixes, in place, the offset of a batch's first record and the epoch of the leader that appended
- * it. The checksum stays right.
+ * it. The checksum stays right. Only for bytes that nobody else holds: a log's own are shared with
+ * the replication to others.
  */
 export function patchBaseOffset(batch: Uint8Array, baseOffset: number, leaderEpoch: number): void {
   const view = viewOf(batch);

@@ -57,6 +57,15 @@ export function* recordsOf(batch: Uint8Array): Generator<BatchRecord, void, unde
   }
 }
 
+/** Offset of the first message of a batch at or after `timestampMs`; null where none is. */
+export function firstOffsetAt(batch: Uint8Array, timestampMs: number): number | null {
+  if (readBatchHeader(batch).maxTimestampMs < timestampMs) return null;
+  for (const record of recordsOf(batch)) {
+    if (record.timestampMs >= timestampMs) return record.offset;
+  }
+  return null;
+}
+
 /** The batches that follow each other in `bytes` (the answer to a fetch), as views. */
 export function* batchesIn(bytes: Uint8Array): Generator<Uint8Array, void, undefined> {
   for (let at = 0; at < bytes.length;) {

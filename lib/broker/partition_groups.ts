@@ -1,0 +1,109 @@
+/**
+ * Committed offsets of consumer groups, each behind a fence: the generation and member that
+ * claimed the partition last. The managers give generations from a counter that is never reused;
+ * here a claim decides, in the order of the log, who may commit from then on.
+ */
+
+import { type Codec, list, nullable, record, text, whole } from "../base/codec.ts";
+import { TrilogError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type { Packable } from "../base/msgpack.ts";
+import type {
+  ClaimCommand,
+  CommitCommand,
+  GroupPosition,
+  GroupResult,
+} from "./partition_commands.ts";
+
+interface Fence {
+  readonly generation: number;
+  readonly member: string;
+  readonly offset: number | null;
+}
+
+export class GroupTable {
+  private groups = new Map<string, Fence>();
+
+  /** Where all groups stand, sorted by name. */
+  list(): GroupPosition[] {
+    const names = [...this.groups.keys()].sort();
+    return names.map((group) => ({ group, ...this.groups.get(group)! }));
+  }
+
+  /**
+   * Raises the fence and returns the committed offset. Throws `fenced` for an older generation, or
+   * another member of the same one.
+   */
+  claim({ group, generation, member }: ClaimCommand): GroupResult {
+    const fence = this.groups.get(group);
+    if (fence === undefined) {
+      if (this.groups.size >= limits.partitionGroups) {
+        throw new TrilogError("overloaded", `Cannot claim for group ${group}: too many groups`);
+      }
+    } else if (
+      generation < fence.generation ||
+      (generation === fence.generation && member !== fence.member)
+    ) {
+      throw fenced(group, generation, member, fence);
+    }
+    const offset = fence?.offset ?? null;
+    this.groups.set(group, { generation, member, offset });
+    return { offset };
+  }
+
+  /** Stores an offset. Throws `fenced` for anybody but the last claimant. */
+  commit({ group, generation, member, offset }: CommitCommand, endOffset: number): GroupResult {
+    const fence = this.groups.get(group);
+    if (fence === undefined || fence.generation !== generation || fence.member !== member) {
+      throw fenced(group, generation, member, fence);
+    }
+    if (offset > endOffset) {
+      throw new TrilogError(
+        "offset_out_of_range",
+        `Cannot commit offset ${offset}: the partition ends at ${endOffset}`,
+      );
+    }
+    this.groups.set(group, { generation, member, offset });
+    return { offset };
+  }
+
+  /** Whether there was such a group. */
+  delete(group: string): boolean {
+    return this.groups.delete(group);
+  }
+
+  store(): Packable {
+    return storedGroups.encode(this.list());
+  }
+
+  /** The table that `store` described; throws `malformed`. */
+  static restore(packed: Packable): GroupTable {
+    const table = new GroupTable();
+    for (const { group, generation, member, offset } of storedGroups.decode(packed, "groups")) {
+      table.groups.set(group, { generation, member, offset });
+    }
+    return table;
+  }
+}
+
+function fenced(
+  group: string,
+  generation: number,
+  member: string,
+  fence: Fence | undefined,
+): TrilogError {
+  const holder = fence === undefined
+    ? "nobody claimed it"
+    : `it was claimed by ${fence.member} in generation ${fence.generation}`;
+  return new TrilogError(
+    "fenced",
+    `Cannot use partition for group ${group} as ${member} in generation ${generation}: ${holder}`,
+  );
+}
+
+const storedGroups: Codec<readonly GroupPosition[]> = list(record<GroupPosition>({
+  group: text,
+  generation: whole,
+  member: text,
+  offset: nullable(whole),
+}));
