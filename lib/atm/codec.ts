@@ -212,7 +212,7 @@ export function decodeAnswer(bytes: Uint8Array): Answer {
   }
 }
 
-export function packHistoryEntry(entry: HistoryEntry): Packable {
+function packHistoryEntry(entry: HistoryEntry): Packable {
   return [
     entry.index,
     entry.timeMs,
@@ -223,7 +223,7 @@ export function packHistoryEntry(entry: HistoryEntry): Packable {
   ];
 }
 
-export function unpackHistoryEntry(packed: Packable): HistoryEntry {
+function unpackHistoryEntry(packed: Packable): HistoryEntry {
   const [index, timeMs, movement, cents, balanceCents, other] = packed as [
     number,
     number,

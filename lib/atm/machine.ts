@@ -17,13 +17,13 @@ import {
   decodeQuestion,
   encodeAnswer,
   type HistoryEntry,
-  packHistoryEntry,
+  type Movement,
   type Question,
-  unpackHistoryEntry,
 } from "./codec.ts";
+import { HistoryRing } from "./history.ts";
 import { RequestMemory } from "./requests.ts";
 
-/** First byte of a snapshot. */
+/** First element of a snapshot. */
 const SNAPSHOT_VERSION = 1;
 
 /** A page of the account list ends after this many bytes of names and figures. */
@@ -32,16 +32,30 @@ const PAGE_BYTES = 1024 * 1024;
 const PAGE_ACCOUNT_BYTES = 16;
 
 interface Account {
+  readonly name: string;
+  /** From 1, in the order of opening. */
+  readonly number: number;
   /** From 0 to `limits.balanceCents`. */
   balanceCents: number;
-  /** The last `limits.historyEntries` movements, oldest first. */
-  history: HistoryEntry[];
+  readonly history: HistoryRing;
 }
+
+type SnapshotBody = readonly [
+  depositedCents: string,
+  withdrawnCents: string,
+  accounts: readonly (readonly [name: string, balanceCents: number, historyBytes: number])[],
+  /** The histories of all accounts, one behind the other. */
+  histories: Uint8Array,
+  requests: Packable,
+];
 
 type Done = Exclude<Answer, { kind: "refused" }>;
 
 export class BankMachine implements StateMachine {
+  /** By name; a map keeps the order of insertion, which is that of the numbers. */
   private accounts = new Map<string, Account>();
+  /** Account n at n - 1. */
+  private byNumber: Account[] = [];
   private requests = new RequestMemory();
   private depositedCents = 0n;
   private withdrawnCents = 0n;
@@ -77,41 +91,39 @@ export class BankMachine implements StateMachine {
     return encodeAnswer(decoded === null ? refusal("malformed") : this.answer(decoded));
   }
 
-  /** Equal states give equal bytes: accounts go by name, requests by log order. */
+  /** Equal states give equal bytes: accounts go by number, requests by log order. */
   snapshot(): Uint8Array {
+    let historyBytes = 0;
+    for (const { history } of this.byNumber) historyBytes += history.packedBytes;
+    const histories = new Uint8Array(historyBytes);
     const accounts: Packable[] = [];
-    for (const name of this.names()) {
-      const { balanceCents, history } = this.accounts.get(name)!;
-      accounts.push([name, balanceCents, history.map(packHistoryEntry)]);
+    let offset = 0;
+    for (const { name, balanceCents, history } of this.byNumber) {
+      history.copyInto(histories, offset);
+      offset += history.packedBytes;
+      accounts.push([name, balanceCents, history.packedBytes]);
     }
-    const body = pack([
-      String(this.depositedCents),
-      String(this.withdrawnCents),
-      accounts,
-      this.requests.pack(),
-    ]);
-    const bytes = new Uint8Array(1 + body.length);
-    bytes[0] = SNAPSHOT_VERSION;
-    bytes.set(body, 1);
-    return bytes;
+    const deposited = String(this.depositedCents);
+    const withdrawn = String(this.withdrawnCents);
+    const requests = this.requests.pack();
+    return pack([SNAPSHOT_VERSION, [deposited, withdrawn, accounts, histories, requests]]);
   }
 
   /** Throws `unsupported_version` or `malformed`, or when money was made or lost; then as before. */
   restore(snapshot: Uint8Array): void {
-    if (snapshot[0] !== SNAPSHOT_VERSION) {
+    const [version, body] = unpack(snapshot) as [number, Packable];
+    if (version !== SNAPSHOT_VERSION) {
       throw new TrilogError(
         "unsupported_version",
-        `Cannot restore the bank: its snapshot has version ${
-          snapshot[0]
-        }, known is ${SNAPSHOT_VERSION}`,
+        `Cannot restore the bank: its snapshot has version ${version}, known is ${SNAPSHOT_VERSION}`,
       );
     }
-    const [deposited, withdrawn, packedAccounts, packedRequests] = unpack(
-      snapshot.subarray(1),
-    ) as [string, string, [string, number, Packable[]][], Packable];
+    const [deposited, withdrawn, packedAccounts, histories, packedRequests] = body as SnapshotBody;
     const accounts = new Map<string, Account>();
-    for (const [name, balanceCents, history] of packedAccounts) {
-      accounts.set(name, { balanceCents, history: history.map(unpackHistoryEntry) });
+    let offset = 0;
+    for (const [name, balanceCents, historyBytes] of packedAccounts) {
+      const history = HistoryRing.unpack(histories.subarray(offset, offset += historyBytes));
+      accounts.set(name, { name, number: accounts.size + 1, balanceCents, history });
     }
     const depositedCents = BigInt(deposited);
     const withdrawnCents = BigInt(withdrawn);
@@ -121,6 +133,7 @@ export class BankMachine implements StateMachine {
     );
     const requests = RequestMemory.unpack(packedRequests);
     this.accounts = accounts;
+    this.byNumber = [...accounts.values()];
     this.requests = requests;
     this.depositedCents = depositedCents;
     this.withdrawnCents = withdrawnCents;
@@ -158,8 +171,8 @@ export class BankMachine implements StateMachine {
     const account = known ?? this.open(name);
     account.balanceCents += cents;
     this.depositedCents += BigInt(cents);
-    record(account, context, "deposit", cents, null);
-    return balanceOf(name, account);
+    record(account, context, "deposit", cents);
+    return balanceOf(account);
   }
 
   private withdraw(name: string, cents: number, context: ApplyContext): Answer {
@@ -170,8 +183,8 @@ export class BankMachine implements StateMachine {
     }
     account.balanceCents -= cents;
     this.withdrawnCents += BigInt(cents);
-    record(account, context, "withdraw", cents, null);
-    return balanceOf(name, account);
+    record(account, context, "withdraw", cents);
+    return balanceOf(account);
   }
 
   private transfer(from: string, to: string, cents: number, context: ApplyContext): Answer {
@@ -187,8 +200,8 @@ export class BankMachine implements StateMachine {
     }
     source.balanceCents -= cents;
     target.balanceCents += cents;
-    record(source, context, "transfer_out", cents, to);
-    record(target, context, "transfer_in", cents, from);
+    record(source, context, "transfer_out", cents, target);
+    record(target, context, "transfer_in", cents, source);
     return {
       kind: "transferred",
       from,
@@ -199,8 +212,10 @@ export class BankMachine implements StateMachine {
   }
 
   private open(name: string): Account {
-    const account: Account = { balanceCents: 0, history: [] };
+    const number = this.accounts.size + 1;
+    const account: Account = { name, number, balanceCents: 0, history: new HistoryRing() };
     this.accounts.set(name, account);
+    this.byNumber.push(account);
     this.sortedNames = null;
     return account;
   }
@@ -213,8 +228,8 @@ export class BankMachine implements StateMachine {
     const account = this.accounts.get(question.account);
     if (account === undefined) return refusal("no_such_account", question.account);
     return question.op === "balance"
-      ? balanceOf(question.account, account)
-      : { kind: "history", account: question.account, entries: account.history };
+      ? balanceOf(account)
+      : { kind: "history", account: account.name, entries: this.historyOf(account) };
   }
 
   private answerTotals(): Done {
@@ -241,6 +256,13 @@ export class BankMachine implements StateMachine {
     return { kind: "accounts", accounts: page, more: false };
   }
 
+  private historyOf(account: Account): HistoryEntry[] {
+    return account.history.list().map((record) => ({
+      ...record,
+      other: record.other === 0 ? null : this.byNumber[record.other - 1].name,
+    }));
+  }
+
   /** Names are ASCII, so that the order of UTF-16 units is everybody's order. */
   private names(): readonly string[] {
     this.sortedNames ??= [...this.accounts.keys()].sort();
@@ -264,22 +286,20 @@ function refusal(
   return { kind: "refused", code, account, balanceCents };
 }
 
-function balanceOf(name: string, account: Account): Done {
-  return { kind: "balance", account: name, balanceCents: account.balanceCents };
+function balanceOf({ name, balanceCents }: Account): Done {
+  return { kind: "balance", account: name, balanceCents };
 }
 
 /** Adds a movement to the account's history; the account already has its new balance. */
 function record(
   account: Account,
-  context: ApplyContext,
-  movement: HistoryEntry["movement"],
+  { index, timeMs }: ApplyContext,
+  movement: Movement,
   cents: number,
-  other: string | null,
+  other?: Account,
 ): void {
-  const { index, timeMs } = context;
-  const { balanceCents, history } = account;
-  history.push({ index, timeMs, movement, cents, balanceCents, other });
-  if (history.length > limits.historyEntries) history.shift();
+  const { balanceCents } = account;
+  account.history.add({ index, timeMs, movement, cents, balanceCents, other: other?.number ?? 0 });
 }
 
 function sumOf(accounts: ReadonlyMap<string, Account>): bigint {
