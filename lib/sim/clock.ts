@@ -31,7 +31,7 @@ export class SimClock implements Clock {
   }
 
   monotonicMs(): number {
-    return this.process.scheduler.nowMs * this.options.rate;
+    return this.process.nowMs * this.options.rate;
   }
 
   wallMs(): number {

@@ -97,6 +97,7 @@ export class SimDisk implements Disk {
   syncDirectory(path: string): void {
     const directory = this.names.find(path);
     if (!(directory instanceof Directory)) throw failed("sync", path, "no such directory");
+    this.process.block(this.syncTimeMs());
     this.takeSyncFault(path);
     this.names.settle(directory);
   }
@@ -261,9 +262,7 @@ export class SimDisk implements Disk {
   syncFile(path: string, file: FileContent): Promise<void> {
     const mark = file.mark();
     const { process, powerLosses } = this;
-    const [low, high] = this.syncMs;
-    const delayMs = low + this.random.next() * (high - low) + this.slowMs;
-    if (this.slowMs > 0) this.fired("slow_disk");
+    const delayMs = process.nowMs - process.scheduler.nowMs + this.syncTimeMs();
     return new Promise((resolve, reject) => {
       process.scheduler.after(delayMs, `disk ${process.name}`, () => {
         if (powerLosses !== this.powerLosses) return;
@@ -278,7 +277,12 @@ export class SimDisk implements Disk {
   }
 
   /** @internal */
-  settle(path: string, file: FileContent, mark: number): void {
+  syncFileNow(path: string, file: FileContent): void {
+    this.process.block(this.syncTimeMs());
+    this.settle(path, file, file.mark());
+  }
+
+  private settle(path: string, file: FileContent, mark: number): void {
     try {
       this.takeSyncFault(path);
     } catch (thrown) {
@@ -286,6 +290,12 @@ export class SimDisk implements Disk {
       throw thrown;
     }
     file.settle(mark);
+  }
+
+  private syncTimeMs(): number {
+    const [low, high] = this.syncMs;
+    if (this.slowMs > 0) this.fired("slow_disk");
+    return low + this.random.next() * (high - low) + this.slowMs;
   }
 
   private takeSyncFault(path: string): void {
@@ -348,7 +358,7 @@ class SimFile implements DiskFile {
 
   syncNow(): void {
     this.check("sync");
-    this.disk.settle(this.path, this.content, this.content.mark());
+    this.disk.syncFileNow(this.path, this.content);
   }
 
   close(): void {

@@ -167,7 +167,8 @@ export class SimNetwork {
     const link = linkOf(from.name, to.name);
     if (this.cuts.has(link)) return this.drop("cut", ended);
     if (this.random.chance(this.options.loss)) return this.drop("loss", ended);
-    const delayMs = this.linkDelayMs(link);
+    // What a process sends after a synchronous call leaves when that call has ended.
+    const delayMs = from.nowMs - this.scheduler.nowMs + this.linkDelayMs(link);
     const land = () => {
       // What was under way is gone with either end, and a link cut meanwhile delivers nothing.
       if (!from.alive || this.cuts.has(link)) return;

@@ -19,6 +19,8 @@ export class SimProcess {
   readonly name: string;
   private state: "running" | "paused" | "dead" = "running";
   private held: Held[] = [];
+  /** Until when a synchronous call keeps the process from anything else. */
+  private busyUntilMs = 0;
   private readonly killHooks: (() => void)[] = [];
   private readonly onThrow: (thrown: unknown) => void;
 
@@ -40,7 +42,8 @@ export class SimProcess {
   /** Runs `run` inside the process after `delayMs`, later if it is paused, never once it died. */
   after(delayMs: number, label: string, run: () => void): Timer {
     const held: Held = { label: `${label} ${this.name}`, run };
-    const timer = this.scheduler.after(delayMs, held.label, () => this.arrive(held));
+    const atMs = this.nowMs + delayMs;
+    const timer = this.scheduler.at(atMs, held.label, () => this.arrive(held));
     return {
       cancel: () => {
         held.run = null;
@@ -52,6 +55,16 @@ export class SimProcess {
   /** The same within the present event: for what reaches the machine before the process. */
   deliver(label: string, run: () => void): void {
     this.arrive({ label: `${label} ${this.name}`, run });
+  }
+
+  /** Virtual time as the process sees it: a synchronous call ends later than it began. */
+  get nowMs(): number {
+    return Math.max(this.scheduler.nowMs, this.busyUntilMs);
+  }
+
+  /** The process waits in a synchronous call: what it does next happens that much later. */
+  block(forMs: number): void {
+    this.busyUntilMs = this.nowMs + forMs;
   }
 
   /** SIGSTOP: the process keeps its memory and its connections and does nothing. */
@@ -86,6 +99,10 @@ export class SimProcess {
   private arrive(held: Held): void {
     if (this.state === "paused") this.held.push(held);
     if (this.state !== "running" || held.run === null) return;
+    if (this.busyUntilMs > this.scheduler.nowMs) {
+      this.scheduler.at(this.busyUntilMs, `busy ${held.label}`, () => this.arrive(held));
+      return;
+    }
     try {
       held.run();
     } catch (thrown) {

@@ -1,0 +1,159 @@
+/**
+ * The faults of a simulation as plain data, drawn before it begins: a run is its seed, and a
+ * failing one is made smaller by leaving faults out.
+ *
+ * One good copy always stays: what damages durable data (rot, misdirected writes, wiped disks,
+ * failing reads and syncs) befalls one node only, the victim, in clusters where the others form a
+ * quorum without it; see {@link mayLoseOne}.
+ */
+
+import { Prng } from "../base/prng.ts";
+import { FAULT_KINDS, type FaultKind, type SimOptions } from "./options.ts";
+
+/** Nodes are numbered from 0, groups too. All times are virtual milliseconds. */
+export type Fault =
+  /** A process ends, by SIGKILL or together with its machine's power, and starts again. */
+  | { readonly kind: "crash" | "power"; atMs: number; node: number; forMs: number }
+  | { readonly kind: "pause"; atMs: number; node: number; forMs: number }
+  /** Directed links, `[from, to]`, that carry nothing. */
+  | { readonly kind: "partition"; atMs: number; forMs: number; links: Link[]; shape: Shape }
+  /** Directed links that deliver late. */
+  | { readonly kind: "clog"; atMs: number; forMs: number; links: Link[]; extraMs: number }
+  | { readonly kind: "clock"; atMs: number; node: number; byMs: number }
+  | { readonly kind: "slow_disk"; atMs: number; node: number; forMs: number; extraMs: number }
+  | { readonly kind: "disk_full"; atMs: number; node: number; forMs: number; freeBytes: number }
+  | { readonly kind: "sync_error" | "read_error"; atMs: number; node: number }
+  /** `place` from 0 to 1 chooses among all durable bytes of the node. */
+  | { readonly kind: "rot"; atMs: number; node: number; place: number; mask: number }
+  | { readonly kind: "misdirected_write"; atMs: number; node: number; how: "lost" | "elsewhere" }
+  /** The node loses its disk and comes back as somebody else. */
+  | { readonly kind: "wipe"; atMs: number; node: number; forMs: number }
+  /** A group's membership is asked to be these nodes. */
+  | { readonly kind: "membership"; atMs: number; group: number; voters: number[] }
+  | { readonly kind: "transfer"; atMs: number; group: number; to: number };
+
+export type Link = readonly [from: number, to: number];
+
+export const SHAPES = ["split", "one_way", "bridge", "ring", "isolate", "deaf", "mute"] as const;
+export type Shape = typeof SHAPES[number];
+
+/** Whether a cluster of `nodes` goes on when one of them is lost. */
+export function mayLoseOne(nodes: number): boolean {
+  return nodes >= 3;
+}
+
+/** The faults of a seed, in the order of their times. */
+export function scheduleOf(seed: number, options: SimOptions): Fault[] {
+  const random = new Prng(seed ^ 0x5eed);
+  const victim = random.below(options.nodes);
+  const kinds = FAULT_KINDS.filter((kind) => options.kinds.includes(kind))
+    .filter((kind) => mayLoseOne(options.nodes) || !DAMAGING.includes(kind));
+  const faults: Fault[] = [];
+  if (options.faultEveryMs === null || kinds.length === 0) return faults;
+  let atMs = options.electionTimeoutMs;
+  for (;;) {
+    atMs += Math.ceil(random.next() * 2 * options.faultEveryMs);
+    if (atMs >= options.faultsMs) return faults;
+    faults.push(draw(random, random.pick(kinds), atMs, victim, options));
+  }
+}
+
+const DAMAGING: readonly FaultKind[] = [
+  "sync_error",
+  "read_error",
+  "rot",
+  "misdirected_write",
+  "wipe",
+];
+
+function draw(
+  random: Prng,
+  kind: FaultKind,
+  atMs: number,
+  victim: number,
+  { nodes, groups, electionTimeoutMs }: SimOptions,
+): Fault {
+  const node = DAMAGING.includes(kind) ? victim : random.below(nodes);
+  const forMs = random.between(10, 4 * electionTimeoutMs);
+  switch (kind) {
+    case "crash":
+    case "power":
+    case "pause":
+    case "wipe":
+      return { kind, atMs, node, forMs };
+    case "partition": {
+      const shape = random.pick(SHAPES);
+      return { kind, atMs, forMs, shape, links: linksOf(random, shape, nodes) };
+    }
+    case "clog": {
+      const links = everyLink(nodes).filter(() => random.chance(0.3));
+      return { kind, atMs, forMs, links, extraMs: random.between(1, electionTimeoutMs) };
+    }
+    case "clock":
+      return { kind, atMs, node, byMs: random.between(-100_000, 100_000) };
+    case "slow_disk":
+      return { kind, atMs, node, forMs, extraMs: random.pick([5, 50, electionTimeoutMs]) };
+    case "disk_full":
+      return { kind, atMs, node, forMs, freeBytes: random.pick([0, 100, 3_000]) };
+    case "sync_error":
+    case "read_error":
+      return { kind, atMs, node };
+    case "rot":
+      return { kind, atMs, node, place: random.next(), mask: 1 << random.below(8) };
+    case "misdirected_write":
+      return { kind, atMs, node, how: random.pick(["lost", "elsewhere"]) };
+    case "membership": {
+      const voters = random.shuffled([...Array(nodes).keys()]);
+      return { kind, atMs, group: random.below(groups), voters: keepSome(random, voters) };
+    }
+    case "transfer":
+      return { kind, atMs, group: random.below(groups), to: node };
+  }
+}
+
+/** At least a majority of all nodes, so that losing one node still leaves a quorum. */
+function keepSome(random: Prng, nodes: number[]): number[] {
+  const least = Math.min(nodes.length, 3);
+  return nodes.slice(0, random.between(least, nodes.length)).sort((left, right) => left - right);
+}
+
+function everyLink(nodes: number): Link[] {
+  const all = [...Array(nodes).keys()];
+  return all.flatMap((from) => all.filter((to) => to !== from).map((to) => [from, to] as const));
+}
+
+/** The directed links that a partition of some shape cuts. */
+export function linksOf(random: Prng, shape: Shape, nodes: number): Link[] {
+  const links = everyLink(nodes);
+  const order = random.shuffled([...Array(nodes).keys()]);
+  /** Position of a node in a random order: which side it is on. */
+  const rank = new Map(order.map((node, position) => [node, position]));
+  const position = (node: number) => rank.get(node) as number;
+  const border = random.between(1, Math.max(1, nodes - 1));
+  const side = (node: number) => position(node) < border;
+  switch (shape) {
+    case "split":
+      return links.filter(([from, to]) => side(from) !== side(to));
+    case "one_way":
+      return links.filter(([from, to]) => side(from) && !side(to));
+    case "bridge": {
+      const middle = order[0];
+      const half = Math.ceil(nodes / 2);
+      const left = (node: number) => position(node) <= half;
+      return links.filter(([from, to]) =>
+        from !== middle && to !== middle && left(from) !== left(to)
+      );
+    }
+    case "ring":
+      return links.filter(([from, to]) => {
+        const distance = Math.abs(position(from) - position(to));
+        return distance !== 1 && distance !== nodes - 1;
+      });
+    case "isolate":
+      return links.filter(([from, to]) => from === order[0] || to === order[0]);
+    case "deaf":
+      return links.filter(([, to]) => to === order[0]);
+    case "mute":
+      return links.filter(([from]) => from === order[0]);
+  }
+}

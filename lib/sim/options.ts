@@ -1,0 +1,83 @@
+/** What a seed decides about a simulation before it begins: its size and how bad its world is. */
+
+import { Prng } from "../base/prng.ts";
+import { type LinkOptions, perfectLink } from "./network.ts";
+
+export interface SimOptions {
+  /** From 1 to 7. */
+  readonly nodes: number;
+  /** From 1 to 16. */
+  readonly groups: number;
+  readonly clients: number;
+  readonly heartbeatMs: number;
+  readonly electionTimeoutMs: number;
+  readonly link: LinkOptions;
+  /** Largest error of a monotonic clock's rate, such as 0.01. */
+  readonly clockError: number;
+  /** Length of an event-loop turn. */
+  readonly turnMs: number;
+  readonly syncMs: readonly [number, number];
+  readonly segmentBytes: number;
+  /** Virtual time under faults. */
+  readonly faultsMs: number;
+  /** Mean virtual time from one fault to the next; null for none. */
+  readonly faultEveryMs: number | null;
+  /** Kinds of faults that may happen. */
+  readonly kinds: readonly FaultKind[];
+}
+
+export const FAULT_KINDS = [
+  "crash",
+  "power",
+  "pause",
+  "partition",
+  "clog",
+  "clock",
+  "slow_disk",
+  "disk_full",
+  "sync_error",
+  "read_error",
+  "rot",
+  "misdirected_write",
+  "wipe",
+  "membership",
+  "transfer",
+] as const;
+
+export type FaultKind = typeof FAULT_KINDS[number];
+
+/** The options of a seed; `overrides` replace single ones. */
+export function optionsOf(seed: number, overrides: Partial<SimOptions> = {}): SimOptions {
+  const random = new Prng(seed);
+  const nodes = random.pick([1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
+  const groups = random.chance(0.6) ? random.between(1, 3) : random.between(4, 16);
+  const calm = random.chance(0.1);
+  const heartbeatMs = random.pick([30, 50, 100]);
+  const drawn: SimOptions = {
+    nodes,
+    groups,
+    clients: random.between(1, 4),
+    heartbeatMs,
+    electionTimeoutMs: heartbeatMs * random.between(4, 8),
+    link: linkOf(random, heartbeatMs),
+    clockError: random.pick([0, 0.001, 0.01]),
+    turnMs: random.pick([0.01, 0.1, 1]),
+    syncMs: random.pick([[0.1, 0.5], [0.5, 3], [1, 20]] as const),
+    segmentBytes: random.pick([2_048, 8_192, 65_536]),
+    faultsMs: 6_000,
+    faultEveryMs: calm ? null : random.pick([200, 500, 1_500]),
+    kinds: random.chance(0.3) ? FAULT_KINDS : FAULT_KINDS.filter(() => random.chance(0.5)),
+  };
+  return { ...drawn, ...overrides };
+}
+
+function linkOf(random: Prng, heartbeatMs: number): LinkOptions {
+  if (random.chance(0.3)) return perfectLink;
+  return {
+    loss: random.chance(0.5) ? random.next() * 0.05 : random.next() * 0.3,
+    replay: random.chance(0.5) ? 0 : random.next() * 0.5,
+    replayDelayMs: random.pick([10, 100, 2_000]),
+    delayMs: random.pick([[0.1, 0.5], [1, 5], [1, heartbeatMs]] as const),
+    reorder: random.chance(0.5),
+  };
+}
