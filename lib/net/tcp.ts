@@ -1,0 +1,52 @@
+/** TCP itself: the only file of `lib/net` that touches the operating system. */
+
+import { formatAddress, parseAddress } from "./address.ts";
+
+/** One established stream of bytes, as `Deno.TcpConn` is. */
+export interface Socket {
+  /** Bytes read into `into`, or null at the end of the stream. */
+  read(into: Uint8Array): Promise<number | null>;
+  /** Bytes written, possibly fewer than given. `bytes` must not change until it resolves. */
+  write(bytes: Uint8Array): Promise<number>;
+  /** Tells the other side that nothing more will be written. */
+  closeWrite(): Promise<void>;
+  close(): void;
+  /** The open socket alone no longer keeps the process running. */
+  unref(): void;
+}
+
+export interface Listener {
+  /** The address really bound: with the port that was picked for `:0`. */
+  readonly address: string;
+  accept(): Promise<Socket>;
+  close(): void;
+}
+
+/** Connects to `host:port`. Rejects with what the system says; see {@link isRefusal}. */
+export async function connectTcp(address: string): Promise<Socket> {
+  const socket = await Deno.connect(parseAddress(address));
+  socket.setNoDelay(true);
+  return socket;
+}
+
+export function listenTcp(address: string): Listener {
+  const wanted = parseAddress(address);
+  const listener = Deno.listen(wanted);
+  const port = (listener.addr as Deno.NetAddr).port;
+  return {
+    address: formatAddress({ hostname: wanted.hostname, port }),
+    accept: async () => {
+      const socket = await listener.accept();
+      socket.setNoDelay(true);
+      return socket;
+    },
+    close: () => listener.close(),
+  };
+}
+
+/** Whether a connect, read or write failed because nobody is there (any more). */
+export function isRefusal(thrown: unknown): boolean {
+  return thrown instanceof Deno.errors.ConnectionRefused ||
+    thrown instanceof Deno.errors.ConnectionReset ||
+    thrown instanceof Deno.errors.BrokenPipe;
+}
