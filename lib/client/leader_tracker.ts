@@ -1,0 +1,87 @@
+/**
+ * Whom to ask of several servers of which one leads: the one that was right last time, the one
+ * that a refusal named, else one after the other. Pure: it remembers and advises, and sends
+ * nothing. Used for the managers and, once per partition, for brokers.
+ */
+
+import { assert } from "../base/assert.ts";
+import type { TrilogError } from "../base/errors.ts";
+import type { Random } from "../base/prng.ts";
+import { Backoff } from "../net/backoff.ts";
+
+export interface RetrySettings {
+  /** Longest pause before the first retry; doubles with each failure up to `maxDelayMs`. */
+  readonly firstDelayMs: number;
+  readonly maxDelayMs: number;
+}
+export const defaultRetry: RetrySettings = { firstDelayMs: 10, maxDelayMs: 500 };
+
+export type Advice =
+  /** Not to be had by asking again: the error is the answer. */
+  | { readonly kind: "give_up" }
+  /** Ask `current` after `delayMs`; with `refresh` the metadata may be out of date. */
+  | { readonly kind: "retry"; readonly delayMs: number; readonly refresh: boolean };
+
+/** Hints followed at once, in a row; then the servers are disagreeing and get a pause. */
+const QUICK_HINTS = 2;
+
+export class LeaderTracker {
+  private candidates: readonly string[];
+  private address: string;
+  private readonly backoff: Backoff;
+  private hintsInARow = 0;
+
+  /** `candidates`: addresses, the likeliest leader first; at least one. */
+  constructor(
+    candidates: readonly string[],
+    random: Random,
+    retry: RetrySettings = defaultRetry,
+  ) {
+    assert(candidates.length > 0, "there is somebody to ask");
+    this.backoff = new Backoff(random, retry.firstDelayMs, retry.maxDelayMs);
+    this.candidates = candidates;
+    this.address = candidates[0];
+  }
+
+  /** Address to ask. A hint may name one that is not among the candidates. */
+  get current(): string {
+    return this.address;
+  }
+
+  /** The servers have changed; `leader` is their leader where that is news, else null. */
+  update(candidates: readonly string[], leader: string | null): void {
+    assert(candidates.length > 0, "there is somebody to ask");
+    this.candidates = candidates;
+    if (leader !== null) this.address = leader;
+    else if (!candidates.includes(this.address)) this.address = candidates[0];
+  }
+
+  succeeded(address: string): void {
+    this.address = address;
+    this.hintsInARow = 0;
+    this.backoff.reset();
+  }
+
+  /** The request to `address` failed: whom to ask next, and when. */
+  failed(address: string, error: TrilogError): Advice {
+    if (!error.retryable) return { kind: "give_up" };
+    // Of many requests under way, the first failure moves the choice; the others just follow.
+    if (address !== this.address) return { kind: "retry", delayMs: 0, refresh: false };
+    this.address = this.successor(address, error);
+    const hinted = error.leader !== undefined && error.leader !== address;
+    this.hintsInARow = hinted ? this.hintsInARow + 1 : 0;
+    const quick = hinted && this.hintsInARow <= QUICK_HINTS;
+    return {
+      kind: "retry",
+      delayMs: quick ? 0 : this.backoff.next(),
+      refresh: !quick && error.code !== "overloaded",
+    };
+  }
+
+  private successor(address: string, error: TrilogError): string {
+    if (error.leader !== undefined) return error.leader;
+    if (error.code === "overloaded") return address;
+    const at = this.candidates.indexOf(address);
+    return this.candidates[(at + 1) % this.candidates.length];
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * The client's picture of the cluster: which broker to ask for a partition, and what to do when it
+ * was the wrong one. Pure: somebody else fetches the metadata and sends the requests.
+ */
+
+import type { TrilogError } from "../base/errors.ts";
+import type { Random } from "../base/prng.ts";
+import { type Advice, defaultRetry, LeaderTracker, type RetrySettings } from "./leader_tracker.ts";
+import type { ClusterMetadata, PartitionMetadata, TopicMetadata } from "./protocol_metadata.ts";
+
+/** Where a request for a partition goes. */
+export interface Route {
+  readonly groupId: string;
+  readonly epoch: number;
+  readonly address: string;
+}
+
+interface TrackedPartition {
+  readonly tracker: LeaderTracker;
+  /** Term of the newest leader that the metadata named. */
+  term: number;
+}
+
+export class Routing {
+  private metadata: ClusterMetadata | null = null;
+  private topics = new Map<string, TopicMetadata>();
+  private addresses = new Map<string, string>();
+  private readonly partitions = new Map<string, TrackedPartition>();
+
+  constructor(
+    private readonly random: Random,
+    private readonly retry: RetrySettings = defaultRetry,
+  ) {}
+
+  /** Version of the metadata, 0 before the first. */
+  get version(): number {
+    return this.metadata?.version ?? 0;
+  }
+
+  /** Addresses of all managers, the leading one first; empty before the first metadata. */
+  get managers(): readonly string[] {
+    const managers = this.metadata?.managers ?? [];
+    return [...managers].sort((left, right) => Number(right.leader) - Number(left.leader))
+      .map((manager) => manager.address);
+  }
+
+  /**
+   * Takes in metadata of all topics. Older versions are passed over, since a stale manager may
+   * answer after a fresh one. Returns whether it was taken.
+   */
+  update(metadata: ClusterMetadata): boolean {
+    if (metadata.version < this.version) return false;
+    this.metadata = metadata;
+    this.topics = new Map(metadata.topics.map((topic) => [topic.name, topic]));
+    this.addresses = new Map(metadata.brokers.map((broker) => [broker.replicaId, broker.address]));
+    const known = new Set<string>();
+    for (const topic of metadata.topics) {
+      for (const partition of topic.partitions) {
+        known.add(partition.groupId);
+        this.updatePartition(partition, metadata);
+      }
+    }
+    for (const groupId of this.partitions.keys()) {
+      if (!known.has(groupId)) this.partitions.delete(groupId);
+    }
+    return true;
+  }
+
+  /** Undefined for a topic that does not exist, or that appeared after the last update. */
+  topic(name: string): TopicMetadata | undefined {
+    return this.topics.get(name);
+  }
+
+  /** Whom to ask for a partition; null where it is not known (or none of its brokers is). */
+  route(topic: string, partition: number): Route | null {
+    const found = this.topics.get(topic)?.partitions[partition];
+    const tracked = found && this.partitions.get(found.groupId);
+    if (found === undefined || tracked === undefined) return null;
+    return { groupId: found.groupId, epoch: found.epoch, address: tracked.tracker.current };
+  }
+
+  /** The route led to an answer: that broker leads. */
+  succeeded(route: Route): void {
+    this.partitions.get(route.groupId)?.tracker.succeeded(route.address);
+  }
+
+  /** What to do about a failed request; ask `route` again before the retry. */
+  failed(route: Route, error: TrilogError): Advice {
+    const tracked = this.partitions.get(route.groupId);
+    if (tracked !== undefined) return tracked.tracker.failed(route.address, error);
+    // The partition is gone from the metadata: the caller finds out by asking for a route.
+    return error.retryable ? { kind: "retry", delayMs: 0, refresh: true } : { kind: "give_up" };
+  }
+
+  private updatePartition(partition: PartitionMetadata, metadata: ClusterMetadata): void {
+    const candidates = this.candidates(partition, metadata);
+    if (candidates.length === 0) {
+      this.partitions.delete(partition.groupId);
+      return;
+    }
+    const tracked = this.partitions.get(partition.groupId);
+    if (tracked === undefined) {
+      const tracker = new LeaderTracker(candidates, this.random, this.retry);
+      this.partitions.set(partition.groupId, { tracker, term: partition.leaderTerm });
+      return;
+    }
+    // What a broker answered is fresher than metadata, unless that names a later term's leader.
+    const leader = partition.leader === null ? undefined : this.addresses.get(partition.leader);
+    const news = partition.leaderTerm > tracked.term;
+    tracked.tracker.update(candidates, news ? leader ?? null : null);
+    tracked.term = partition.leaderTerm;
+  }
+
+  /** Addresses of a partition's brokers: its leader first, the dead ones last. */
+  private candidates(partition: PartitionMetadata, metadata: ClusterMetadata): string[] {
+    const dead = new Set(
+      metadata.brokers.filter((broker) => !broker.alive)
+        .map((broker) => broker.replicaId),
+    );
+    const rank = (id: string) => Number(dead.has(id)) * 2 + Number(id !== partition.leader);
+    const ids = new Set([...partition.replicas, ...(partition.leader ? [partition.leader] : [])]);
+    return [...ids].sort((left, right) => rank(left) - rank(right))
+      .map((id) => this.addresses.get(id)).filter((address) => address !== undefined);
+  }
+}
