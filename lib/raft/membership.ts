@@ -121,10 +121,15 @@ export function decodeMembership(data: Uint8Array): Membership {
 function idsFromWire(wire: Packable): ReplicaId[] {
   if (!Array.isArray(wire) || wire.length > MAX_MEMBERS) throw malformed("ids are not a list");
   for (let at = 0; at < wire.length; at += 1) {
-    if (typeof wire[at] !== "string" || wire[at] === "") throw malformed("an id is not a text");
+    if (!isId(wire[at])) throw malformed("an id is not a text");
     if (at > 0 && wire[at - 1] >= wire[at]) throw malformed("ids are not sorted");
   }
   return wire as ReplicaId[];
+}
+
+/** Any short text will do, except for the one that objects do not take as a plain name. */
+function isId(value: Packable): value is ReplicaId {
+  return typeof value === "string" && value !== "" && value !== "__proto__";
 }
 
 function nodesFromWire(wire: Packable): Record<ReplicaId, NodeInfo> {
@@ -133,10 +138,10 @@ function nodesFromWire(wire: Packable): Record<ReplicaId, NodeInfo> {
   for (const node of wire) {
     if (!Array.isArray(node) || node.length !== 3) throw malformed("a node is not a list of three");
     const [id, name, address] = node;
-    if (typeof id !== "string" || typeof name !== "string" || typeof address !== "string") {
+    if (!isId(id) || typeof name !== "string" || typeof address !== "string") {
       throw malformed("a node is not three texts");
     }
-    if (id === "__proto__" || Object.hasOwn(nodes, id)) throw malformed("a node is named twice");
+    if (Object.hasOwn(nodes, id)) throw malformed("a node is named twice");
     nodes[id] = { name, address };
   }
   return nodes;

@@ -289,7 +289,9 @@ export interface Ready {
   readonly hardState: HardState | null;
   /**
    * Whether this Ready must be made durable and answered with `synced`: it changes the term, the
-   * vote, the log or the snapshot. A new commit index alone may stay unsynced.
+   * vote, the log or the snapshot, or it carries `messagesAfterSync` while an earlier Ready is
+   * not yet synced (then it may have nothing to write). Without it `messagesAfterSync` may leave
+   * at once.
    */
   readonly mustSync: boolean;
   /** Adopt this received snapshot: restore the machine from it, drop the log it replaces. */
