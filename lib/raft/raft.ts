@@ -35,18 +35,21 @@ import {
   onHeartbeatResponse,
   onSnapshotSent,
 } from "./replication.ts";
-import { statusOf } from "./status.ts";
+import { isIdle, statusOf } from "./status.ts";
 import type {
   Entry,
   Index,
   InitialState,
   Input,
+  Membership,
   Message,
   RaftOptions,
   RaftStatus,
   Ready,
   ReplicaId,
+  Role,
   SnapshotMeta,
+  Term,
 } from "./types.ts";
 
 export class Raft {
@@ -114,6 +117,32 @@ export class Raft {
     this.sequence = ready.sequence;
     core.out = emptyOutbox();
     return ready;
+  }
+
+  get role(): Role {
+    return this.core.role;
+  }
+
+  get term(): Term {
+    return this.core.term;
+  }
+
+  get leader(): ReplicaId | null {
+    return this.core.leader;
+  }
+
+  /** The newest membership in the log, committed or not. */
+  get membership(): Membership {
+    return this.core.membership;
+  }
+
+  get lastIndex(): Index {
+    return this.core.log.last.index;
+  }
+
+  /** See {@link RaftStatus.idle}; costs little. */
+  get isIdle(): boolean {
+    return isIdle(this.core);
   }
 
   /** A picture of the present state; costs more than a step, so not for every message. */

@@ -42,7 +42,8 @@ function nextDeadlineMs(core: Core): number {
   return deadline;
 }
 
-function isIdle(core: Core): boolean {
+/** See `RaftStatus.idle`. */
+export function isIdle(core: Core): boolean {
   const { log, leadership } = core;
   const { commit } = log;
   const quiet = core.started && commit === log.last.index && log.applied === commit &&

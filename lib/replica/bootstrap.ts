@@ -1,0 +1,241 @@
+/**
+ * How a blank node gets into a cluster (decision 2).
+ *
+ * *Founding*: only when every node of `--peers` is reachable and none belongs to a cluster. The
+ * one with the lowest name fixes the cluster id and the first membership and has everybody store
+ * them (`prepare`); when all have, it becomes a member, and so does everybody who learns that
+ * somebody did: a member exists only if all are prepared, so there can be no second founding.
+ *
+ * *Joining*: a blank node that meets a member never founds. It asks until the cluster's leader
+ * has taken it in (`join_driver.ts`), as a learner first, with an empty membership of its own,
+ * so that it cannot campaign before it has received the cluster's log.
+ */
+
+import { binary, type Decoded, nullable, record, token, word } from "../base/codec.ts";
+import { type Clock, sleep } from "../base/clock.ts";
+import { toTrilogError, TrilogError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Packable } from "../base/msgpack.ts";
+import { decodeMembership, encodeMembership } from "../raft/membership.ts";
+import type { Membership, NodeInfo, ReplicaId } from "../raft/types.ts";
+import type { Caller } from "../net/rpc_client.ts";
+import { JOIN_METHOD, joinCodec } from "./join_driver.ts";
+
+export const HELLO_METHOD = "node.hello";
+export const PREPARE_METHOD = "node.prepare";
+
+/**
+ * `blank`: belongs to nothing; `prepared`: has stored a founding and waits; `member`: takes part.
+ */
+export type NodeState = "blank" | "prepared" | "member";
+
+const helloCodec = record({
+  state: word("blank", "prepared", "member"),
+  name: token,
+  replicaId: token,
+  address: token,
+  cluster: nullable(token),
+});
+export type NodeHello = Decoded<typeof helloCodec>;
+
+/** The first membership of a cluster and its name for ever. */
+export interface Founding {
+  readonly cluster: string;
+  readonly membership: Membership;
+}
+
+const foundingCodec = record({ cluster: token, membership: binary });
+
+/** What a node keeps durably of its way into a cluster. */
+export interface BootstrapStore {
+  readonly replicaId: ReplicaId;
+  /** The founding stored by `prepare`, or null. */
+  founding(): Founding | null;
+  /** Stores a founding durably; replaces an older one that never became effective. */
+  prepare(founding: Founding): void;
+  /** The prepared founding, or membership by joining `cluster`, becomes effective, durably. */
+  becomeMember(cluster: string): void;
+  isMember(): boolean;
+}
+
+export interface BootstrapOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly caller: Caller;
+  readonly store: BootstrapStore;
+  readonly self: NodeInfo;
+  /** Everybody of `--peers`, this node included. */
+  readonly peers: readonly NodeInfo[];
+  readonly newClusterId: () => string;
+  /** The node stops: give up. */
+  readonly stopped: () => boolean;
+}
+
+const RETRY_MS = 100;
+const CALL_MS = 1_000;
+
+export class Bootstrap {
+  private lastTold = "";
+
+  constructor(private readonly options: BootstrapOptions) {}
+
+  /** Serves {@link HELLO_METHOD}. */
+  hello(): Packable {
+    const { store, self } = this.options;
+    return helloCodec.encode({
+      state: this.state(),
+      name: self.name,
+      replicaId: store.replicaId,
+      address: self.address,
+      cluster: store.founding()?.cluster ?? null,
+    });
+  }
+
+  /** Serves {@link PREPARE_METHOD}: refuses unless this node is still free. */
+  prepare(params: Packable): Packable {
+    const { cluster, membership } = foundingCodec.decode(params, "founding");
+    const { store } = this.options;
+    if (store.isMember()) {
+      throw new TrilogError("wrong_cluster", "Cannot prepare node: it belongs to a cluster");
+    }
+    const decoded = decodeMembership(membership);
+    if (!decoded.voters.includes(store.replicaId)) {
+      throw new TrilogError("invalid_membership", "Cannot prepare node: it is not in the founding");
+    }
+    store.prepare({ cluster, membership: decoded });
+    return null;
+  }
+
+  /** Ends when this node is a member, by founding or by joining. */
+  async run(): Promise<void> {
+    const { clock, store, stopped } = this.options;
+    while (!store.isMember() && !stopped()) {
+      try {
+        await this.attempt();
+      } catch (thrown) {
+        this.tell(toTrilogError(thrown).message);
+      }
+      if (!store.isMember()) await sleep(clock, RETRY_MS);
+    }
+  }
+
+  private state(): NodeState {
+    if (this.options.store.isMember()) return "member";
+    return this.options.store.founding() === null ? "blank" : "prepared";
+  }
+
+  private async attempt(): Promise<void> {
+    const { peers, self, store } = this.options;
+    const others = peers.filter(({ name }) => name !== self.name);
+    const answers = await Promise.all(others.map((peer) => this.ask(peer)));
+    const member = answers.find((answer) => answer?.state === "member");
+    if (member !== undefined) return await this.follow(member!, answers);
+    const missing = others.filter((_, at) => answers[at] === null);
+    if (missing.length > 0) {
+      this.tell(`waiting for ${missing.map(({ name }) => name).join(", ")}`);
+      return;
+    }
+    const lowest = peers.map(({ name }) => name).sort()[0];
+    if (lowest !== self.name) return this.tell(`waiting for ${lowest} to found the cluster`);
+    const hellos = answers as NodeHello[];
+    const own = helloCodec.decode(this.hello(), "own hello");
+    await this.found(this.plan([own, ...hellos]));
+    store.becomeMember(store.founding()!.cluster);
+  }
+
+  /** A founding stored before a crash is taken up again if it still names exactly these nodes. */
+  private plan(nodes: readonly NodeHello[]): Founding {
+    const ids = nodes.map(({ replicaId }) => replicaId).sort();
+    const earlier = this.options.store.founding();
+    if (earlier !== null && ids.join() === earlier.membership.voters.join()) return earlier;
+    const infos = nodes.map((
+      { replicaId, name },
+    ) => [replicaId, { name, address: this.dial(name) }]);
+    return {
+      cluster: this.options.newClusterId(),
+      membership: {
+        voters: ids,
+        outgoing: [],
+        learners: [],
+        learnersNext: [],
+        nodes: Object.fromEntries(infos),
+      },
+    };
+  }
+
+  /** Address of `--peers`: what a node calls itself may not be how others reach it. */
+  private dial(name: string): string {
+    const { peers, self } = this.options;
+    return peers.find((peer) => peer.name === name)?.address ?? self.address;
+  }
+
+  private async found(founding: Founding): Promise<void> {
+    const { store, peers, self, caller, logger } = this.options;
+    store.prepare(founding);
+    const params = foundingCodec.encode({
+      cluster: founding.cluster,
+      membership: encodeMembership(founding.membership),
+    });
+    const others = peers.filter(({ name }) => name !== self.name);
+    await Promise.all(
+      others.map(({ address }) =>
+        caller.call(address, PREPARE_METHOD, params, { deadlineMs: CALL_MS })
+      ),
+    );
+    logger.info("founded the cluster", {
+      cluster: founding.cluster,
+      members: peers.map(({ name }) => name).sort().join(","),
+    });
+  }
+
+  /** Somebody is a member: the prepared founding is in force, or this node has to be taken in. */
+  private async follow(
+    member: NodeHello,
+    answers: readonly (NodeHello | null)[],
+  ): Promise<void> {
+    const { store, self, caller, logger } = this.options;
+    const cluster = member.cluster;
+    if (cluster === null) return;
+    const founding = store.founding();
+    if (founding?.cluster === cluster && founding.membership.voters.includes(store.replicaId)) {
+      logger.info("the founding is in force", { cluster });
+      store.becomeMember(cluster);
+      return;
+    }
+    this.tell(`asking to be taken into cluster ${cluster}`);
+    const params = joinCodec.encode({
+      name: self.name,
+      replicaId: store.replicaId,
+      address: self.address,
+    });
+    // Whoever leads takes the request; the others refuse it.
+    const requests = answers.filter((answer) => answer?.state === "member").map((answer) =>
+      caller.call(answer!.address, JOIN_METHOD, params, { deadlineMs: CALL_MS })
+    );
+    await Promise.any(requests).catch((failed: AggregateError) => Promise.reject(failed.errors[0]));
+    store.becomeMember(cluster);
+    logger.info("joined the cluster", { cluster });
+  }
+
+  private async ask(peer: NodeInfo): Promise<NodeHello | null> {
+    const { caller } = this.options;
+    try {
+      const answer = await caller.call(peer.address, HELLO_METHOD, null, { deadlineMs: CALL_MS });
+      const hello = helloCodec.decode(answer, "hello");
+      if (hello.name !== peer.name) {
+        this.tell(`${peer.address} is ${hello.name} and not ${peer.name}`);
+        return null;
+      }
+      return { ...hello, address: peer.address };
+    } catch {
+      return null;
+    }
+  }
+
+  /** Says where the node stands, once per change. */
+  private tell(state: string): void {
+    if (state === this.lastTold) return;
+    this.lastTold = state;
+    this.options.logger.info(`not in a cluster yet: ${state}`);
+  }
+}

@@ -1,0 +1,201 @@
+/**
+ * Commands and questions to a replicated machine from any of its nodes. A command goes to the
+ * leader wherever that is, under this node's own session, so repeating it after a lost answer or a
+ * change of leader is harmless; a question is answered here after a read barrier.
+ *
+ * Every call ends within its deadline. `unavailable` promises that nothing happened and nothing
+ * will; `outcome_unknown` says that the command was handed to a leader whose answer is missing.
+ */
+
+import { binary, record } from "../base/codec.ts";
+import { type Clock, sleep } from "../base/clock.ts";
+import { toTrilogError, TrilogError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type { Packable } from "../base/msgpack.ts";
+import type { Random } from "../base/prng.ts";
+import type { Caller } from "../net/rpc_client.ts";
+import type { Replica } from "./replica.ts";
+import {
+  openedSession,
+  openSessionCommand,
+  sessionAnswer,
+  sessionCommand,
+  type SessionId,
+} from "./sessions.ts";
+
+export interface GroupServiceOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly caller: Caller;
+  /** The group's replica here; null while the node has not joined a cluster yet. */
+  readonly replica: () => Replica | null;
+  /** Time for one command or question, all its repeats included, in milliseconds. */
+  readonly deadlineMs?: number;
+}
+
+/** Method by which a node hands an enveloped command to the leader's node. */
+export const PROPOSE_METHOD = "group.propose";
+const proposeCodec = record({ command: binary });
+
+/** Wait before a repeat: drawn from this range and doubled up to the longest. */
+const FIRST_BACKOFF_MS = 4;
+const LONGEST_BACKOFF_MS = 60;
+/** A leader that does not answer for this long is asked again, or another one is. */
+const ATTEMPT_MS = 1_500;
+/** Part of the promised time that is left for the way to the user. */
+const MARGIN_MS = 500;
+
+export class GroupService {
+  private session: Promise<SessionId> | null = null;
+  private lastSequence = 0;
+  private readonly unacknowledged = new Set<number>();
+  private readonly deadlineMs: number;
+
+  constructor(private readonly options: GroupServiceOptions) {
+    this.deadlineMs = options.deadlineMs ?? limits.answerMs - MARGIN_MS;
+  }
+
+  /** Runs a command exactly once; resolves with the machine's answer. */
+  async command(command: Uint8Array): Promise<Uint8Array> {
+    const endMs = this.options.clock.monotonicMs() + this.deadlineMs;
+    for (;;) {
+      const session = await this.openSession(endMs);
+      try {
+        return await this.runInSession(session, command, endMs);
+      } catch (thrown) {
+        const error = toTrilogError(thrown);
+        // The group forgot the session before this command was ever handed over under it.
+        if (error.code !== "session_expired") throw error;
+        this.session = null;
+      }
+    }
+  }
+
+  /** Answers a question about the state; `stale` takes whatever this node has. */
+  async query(question: Uint8Array, stale = false): Promise<Uint8Array> {
+    const endMs = this.options.clock.monotonicMs() + this.deadlineMs;
+    const attempt = async () => {
+      const replica = this.replica();
+      if (!stale) await this.within(endMs, replica.readBarrier());
+      return replica.machine.query(question);
+    };
+    try {
+      return await this.repeat(endMs, attempt);
+    } catch (thrown) {
+      const error = toTrilogError(thrown);
+      // Reading changes nothing: whatever the reason, it is certain that nothing happened.
+      throw error.outcomeUnknown ? this.unavailable(error) : error;
+    }
+  }
+
+  /** Serves {@link PROPOSE_METHOD}: replicates a command that another node enveloped. */
+  async servePropose(params: Packable): Promise<Packable> {
+    const { command } = proposeCodec.decode(params, "proposal");
+    const { answer } = await this.replica().propose(command);
+    return answer;
+  }
+
+  private async openSession(endMs: number): Promise<SessionId> {
+    const opening = this.session ??= this.submit(openSessionCommand(), endMs)
+      .then(openedSession);
+    try {
+      return await opening;
+    } catch (thrown) {
+      if (this.session === opening) this.session = null;
+      // A session opened twice does no harm, so the user's command certainly did not happen.
+      throw this.unavailable(toTrilogError(thrown));
+    }
+  }
+
+  private async runInSession(
+    session: SessionId,
+    command: Uint8Array,
+    endMs: number,
+  ): Promise<Uint8Array> {
+    const sequence = ++this.lastSequence;
+    this.unacknowledged.add(sequence);
+    const lowestUnacknowledged = Math.min(...this.unacknowledged);
+    try {
+      const envelope = sessionCommand({ session, sequence, lowestUnacknowledged, command });
+      return await this.submit(envelope, endMs);
+    } finally {
+      this.unacknowledged.delete(sequence);
+    }
+  }
+
+  /** Hands an enveloped command to whoever leads until it is applied or the time is over. */
+  private async submit(command: Uint8Array, endMs: number): Promise<Uint8Array> {
+    return await this.repeat(
+      endMs,
+      async () => sessionAnswer(await this.submitOnce(command, endMs)),
+    );
+  }
+
+  private async submitOnce(command: Uint8Array, endMs: number): Promise<Uint8Array> {
+    const replica = this.replica();
+    if (replica.isLeader) return (await this.within(endMs, replica.propose(command))).answer;
+    const leader = replica.leaderAddress();
+    if (leader === undefined) {
+      throw new TrilogError("unavailable", "Cannot reach the leader: none is known");
+    }
+    const deadlineMs = Math.min(ATTEMPT_MS, endMs - this.options.clock.monotonicMs());
+    const params = proposeCodec.encode({ command });
+    return await this.options.caller.call(leader, PROPOSE_METHOD, params, {
+      deadlineMs,
+    }) as Uint8Array;
+  }
+
+  /** Repeats what may be repeated; remembers whether any attempt may have had an effect. */
+  private async repeat<T>(endMs: number, attempt: () => Promise<T>): Promise<T> {
+    let backoffMs = FIRST_BACKOFF_MS;
+    let mayHaveHappened = false;
+    for (;;) {
+      let error: TrilogError;
+      try {
+        return await attempt();
+      } catch (thrown) {
+        error = toTrilogError(thrown);
+      }
+      if (!error.retryable) throw mayHaveHappened ? this.unknown(error) : error;
+      mayHaveHappened ||= error.outcomeUnknown;
+      const waitMs = backoffMs * (0.5 + this.options.random.next() / 2);
+      if (this.options.clock.monotonicMs() + waitMs >= endMs) {
+        throw mayHaveHappened ? this.unknown(error) : this.unavailable(error);
+      }
+      await sleep(this.options.clock, waitMs);
+      backoffMs = Math.min(backoffMs * 2, LONGEST_BACKOFF_MS);
+    }
+  }
+
+  private within<T>(endMs: number, work: Promise<T>): Promise<T> {
+    const leftMs = Math.max(0, endMs - this.options.clock.monotonicMs());
+    return new Promise((resolve, reject) => {
+      const timer = this.options.clock.after(leftMs, () => {
+        reject(new TrilogError("deadline_exceeded", "Cannot complete request: no quorum answered"));
+      });
+      work.then(resolve, reject).finally(() => timer.cancel());
+    });
+  }
+
+  private replica(): Replica {
+    const replica = this.options.replica();
+    if (replica !== null) return replica;
+    throw new TrilogError("unavailable", "Cannot serve: this node has not joined a cluster yet");
+  }
+
+  private unavailable(cause: TrilogError): TrilogError {
+    if (cause.code === "unavailable" || cause.code === "disk_full") return cause;
+    const message = `Cannot reach a quorum: ${reason(cause)}`;
+    return new TrilogError("unavailable", message, { cause });
+  }
+
+  private unknown(cause: TrilogError): TrilogError {
+    const message = `Cannot tell the outcome of command: ${reason(cause)}`;
+    return new TrilogError("outcome_unknown", message, { cause });
+  }
+}
+
+/** The state part of an error's message. */
+function reason(error: TrilogError): string {
+  return error.message.slice(error.message.indexOf(": ") + 1).trim();
+}

@@ -1,0 +1,319 @@
+/**
+ * All replicas of one process. One ticker, one transport and one disk serve every group; what
+ * arrives in one turn of the event loop is stepped into the cores first and carried out after, so
+ * that a group makes one write and shares one sync however many messages came.
+ */
+
+import type { Clock } from "../base/clock.ts";
+import { TrilogError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Packable } from "../base/msgpack.ts";
+import type { Random } from "../base/prng.ts";
+import type { PeerHandler, PeerTransport } from "../net/transport.ts";
+import { messageFromWire, messageToWire } from "../raft/message.ts";
+import type { Membership, Message, ReplicaId } from "../raft/types.ts";
+import { Beats } from "./beats.ts";
+import {
+  beatCodec,
+  chunkCodec,
+  FrameKind,
+  offerCodec,
+  PROCESS_GROUP,
+  refusedCodec,
+  restCodec,
+  wantedCodec,
+} from "./frames.ts";
+import { Replica, type ReplicaContext, type ReplicaOptions } from "./replica.ts";
+import { SnapshotTransfers } from "./snapshots.ts";
+import { SyncPacer } from "./sync_pacer.ts";
+
+export interface HostOptions {
+  readonly self: ReplicaId;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly transport: PeerTransport;
+  /** Time between Raft heartbeats and between beats, in milliseconds. */
+  readonly heartbeatMs: number;
+  readonly electionTimeoutMs: number;
+  /** Groups in which nothing happened for this long stop ticking; default one second. */
+  readonly restAfterMs?: number;
+  /** Told once, when this process must not go on: a failed sync, a broken invariant. */
+  readonly onFatal: (error: unknown) => void;
+  /** A group's membership changed or became known here. */
+  readonly onMembership?: (group: string, membership: Membership) => void;
+}
+
+export class Host implements PeerHandler {
+  readonly self: ReplicaId;
+  private readonly groups = new Map<string, Replica>();
+  /** Replicas that tick: all that are not at rest. */
+  private readonly active = new Set<Replica>();
+  private readonly dirty = new Set<Replica>();
+  private readonly unsynced = new Set<Replica>();
+  private readonly beats: Beats;
+  private readonly transfers: SnapshotTransfers;
+  private readonly pacer: SyncPacer;
+  private readonly context: ReplicaContext;
+  private turnScheduled = false;
+  private stopped = false;
+  /** Frames for groups that are not here, and frames that made no sense. */
+  readonly refused = { unknownGroup: 0, malformed: 0 };
+
+  constructor(private readonly options: HostOptions) {
+    this.self = options.self;
+    const { clock, logger, transport } = options;
+    const send = (to: ReplicaId, group: string, body: Packable) => transport.send(to, group, body);
+    this.pacer = new SyncPacer(clock);
+    this.transfers = new SnapshotTransfers({ self: this.self, clock, logger, send });
+    this.beats = new Beats(this.self, {
+      logger,
+      send,
+      replica: (group) => this.groups.get(group),
+      activate: (replica) => this.active.add(replica),
+      deactivate: (replica) => this.active.delete(replica),
+    }, {
+      beatMs: options.heartbeatMs,
+      timeoutMs: options.electionTimeoutMs,
+      restAfterMs: options.restAfterMs ?? 1_000,
+    });
+    this.context = this.replicaContext();
+    transport.setHandler(this);
+    this.tickLater();
+  }
+
+  /** Starts a group's replica on an opened store; see `openSegmentLog`. */
+  open(options: ReplicaOptions): Replica {
+    if (this.groups.has(options.group)) {
+      throw new TrilogError("internal", `Cannot open group ${options.group}: it is open already`);
+    }
+    const replica = new Replica(this.context, options);
+    this.groups.set(options.group, replica);
+    this.active.add(replica);
+    this.context.markDirty(replica);
+    return replica;
+  }
+
+  /** Closes a group's replica and its store; its files stay. */
+  close(group: string): void {
+    const replica = this.groups.get(group);
+    if (replica === undefined) return;
+    this.groups.delete(group);
+    this.active.delete(replica);
+    this.dirty.delete(replica);
+    this.unsynced.delete(replica);
+    this.beats.forgetGroup(replica);
+    this.transfers.forgetGroup(replica);
+    replica.close();
+  }
+
+  replica(group: string): Replica | undefined {
+    return this.groups.get(group);
+  }
+
+  replicas(): IterableIterator<Replica> {
+    return this.groups.values();
+  }
+
+  /** Hands every leadership over to a voter that is up to date, as far as there is one. */
+  handOverLeaderships(): void {
+    for (const replica of this.groups.values()) {
+      if (!replica.isLeader) continue;
+      const { progress, membership, last } = replica.status();
+      const best = progress
+        .filter(({ id }) => id !== this.self && membership.voters.includes(id))
+        .sort((left, right) => right.match - left.match)[0];
+      if (best !== undefined && last.index - best.match < HAND_OVER_LAG) {
+        replica.transferLeadership(best.id);
+      }
+    }
+  }
+
+  /** Closes every group. The transport is its owner's. */
+  stop(): void {
+    this.stopped = true;
+    for (const group of [...this.groups.keys()]) this.close(group);
+  }
+
+  // What the network brings.
+
+  frame(from: ReplicaId, group: string, body: Packable): void {
+    if (this.stopped) return;
+    this.beats.heard(from, this.options.clock.monotonicMs());
+    try {
+      if (group === PROCESS_GROUP) this.takeProcessFrame(from, body);
+      else this.takeGroupFrame(from, group, body);
+    } catch (error) {
+      if (!(error instanceof TrilogError)) {
+        this.fatal(error);
+      } else if (error.code === "malformed") {
+        this.refused.malformed += 1;
+        this.options.logger.warn("refused a frame", { from, group, reason: error.message });
+      } else if (error.code === "disk_full") {
+        this.options.logger.warn("no room for what was received", { from, group });
+      } else this.fatal(error);
+    }
+  }
+
+  connected(peer: ReplicaId): void {
+    this.options.logger.debug("connected", { peer });
+  }
+
+  unreachable(peer: ReplicaId): void {
+    if (this.stopped) return;
+    this.options.logger.debug("unreachable", { peer });
+    this.beats.wakeAllWith(peer);
+    for (const replica of this.groups.values()) {
+      if (replica.raft.leader === peer) replica.step({ kind: "peer_unreachable", peer });
+    }
+  }
+
+  private takeProcessFrame(from: ReplicaId, body: Packable): void {
+    const [kind, content] = split(body);
+    if (kind === FrameKind.beat) {
+      this.beats.onBeat(from, beatCodec.decode(content, "beat"));
+    } else if (kind === FrameKind.beatReply) {
+      this.beats.onBeatReply(from, beatCodec.decode(content, "beat reply"));
+    } else throw new TrilogError("malformed", `Cannot route frame: unknown kind ${kind}`);
+  }
+
+  private takeGroupFrame(from: ReplicaId, group: string, body: Packable): void {
+    const replica = this.groups.get(group);
+    if (replica === undefined) {
+      this.refused.unknownGroup += 1;
+      return;
+    }
+    const [kind, content] = split(body);
+    switch (kind) {
+      case FrameKind.raft:
+        replica.step({ kind: "message", message: messageFromWire(from, this.self, content) });
+        break;
+      case FrameKind.rest:
+        this.beats.onRest(from, replica, restCodec.decode(content, "rest"));
+        break;
+      case FrameKind.wake:
+        this.beats.wake(replica);
+        break;
+      case FrameKind.snapshotOffer:
+        this.transfers.onOffer(from, replica, offerCodec.decode(content, "snapshot offer"));
+        break;
+      case FrameKind.snapshotWanted:
+        this.transfers.onWanted(from, replica, wantedCodec.decode(content, "snapshot position"));
+        break;
+      case FrameKind.snapshotChunk:
+        this.transfers.onChunk(from, replica, chunkCodec.decode(content, "snapshot chunk"));
+        break;
+      case FrameKind.snapshotRefused:
+        this.transfers.onRefused(from, replica, refusedCodec.decode(content, "snapshot refusal"));
+        break;
+      default:
+        throw new TrilogError("malformed", `Cannot route frame: unknown kind ${kind}`);
+    }
+  }
+
+  // Turns and ticks.
+
+  private replicaContext(): ReplicaContext {
+    const { clock, random, logger, transport } = this.options;
+    return {
+      self: this.self,
+      clock,
+      random,
+      logger,
+      sendMessage: (group: string, message: Message) =>
+        transport.send(message.to, group, [FrameKind.raft, messageToWire(message)]),
+      markDirty: (replica) => {
+        this.dirty.add(replica);
+        this.scheduleTurn();
+      },
+      markUnsynced: (replica) => {
+        this.unsynced.add(replica);
+        this.scheduleTurn();
+      },
+      wake: (replica) => this.beats.wake(replica),
+      startSnapshotTransfer: (replica, to) => this.transfers.start(replica, to),
+      membershipChanged: (replica, membership) => this.noteMembership(replica, membership),
+      fatal: (error) => this.fatal(error),
+    };
+  }
+
+  private noteMembership(replica: Replica, membership: Membership): void {
+    for (const [id, node] of Object.entries(membership.nodes)) {
+      if (id !== this.self) this.options.transport.setAddress(id, node.address);
+    }
+    this.options.onMembership?.(replica.group, membership);
+  }
+
+  private scheduleTurn(): void {
+    if (this.turnScheduled || this.stopped) return;
+    this.turnScheduled = true;
+    this.options.clock.nextTurn(() => {
+      this.turnScheduled = false;
+      this.guarded(() => this.turn());
+    });
+  }
+
+  /** Carries out what the cores want and starts one sync per group that wrote. */
+  private turn(): void {
+    while (this.dirty.size > 0) {
+      const replicas = [...this.dirty];
+      this.dirty.clear();
+      for (const replica of replicas) replica.process();
+      if (this.dirty.size === 0) this.startSyncs();
+    }
+  }
+
+  private startSyncs(): void {
+    const waiting = [...this.unsynced].filter((replica) => replica.wantsSync);
+    this.unsynced.clear();
+    if (waiting.length === 1 && this.pacer.maySyncNow()) {
+      this.pacer.timed(() => waiting[0].syncNow());
+      return;
+    }
+    for (const replica of waiting) this.pacer.track(replica.syncLater());
+  }
+
+  private tickLater(): void {
+    const everyMs = Math.max(MIN_TICK_MS, this.options.heartbeatMs / TICKS_PER_HEARTBEAT);
+    this.options.clock.after(everyMs, () => {
+      if (this.stopped) return;
+      this.guarded(() => this.tick());
+      this.tickLater();
+    });
+  }
+
+  private tick(): void {
+    const nowMs = this.options.clock.monotonicMs();
+    for (const replica of this.active) {
+      replica.step({ kind: "tick" });
+      this.beats.tryRest(replica, nowMs);
+    }
+    this.beats.tick(nowMs);
+  }
+
+  private guarded(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.fatal(error);
+    }
+  }
+
+  private fatal(error: unknown): void {
+    if (this.stopped) return;
+    this.stopped = true;
+    this.options.onFatal(error);
+  }
+}
+
+const MIN_TICK_MS = 2;
+const TICKS_PER_HEARTBEAT = 5;
+/** A voter that lacks more entries than this is not handed the leadership. */
+const HAND_OVER_LAG = 1_000;
+
+function split(body: Packable): [kind: Packable, content: Packable] {
+  if (!Array.isArray(body) || body.length !== 2) {
+    throw new TrilogError("malformed", "Cannot route frame: not a kind and a content");
+  }
+  return [body[0], body[1]];
+}

@@ -1,0 +1,431 @@
+/**
+ * One replica of one group: the Raft core, its storage and its state machine, and the requests
+ * that wait for them. The host calls {@link Replica.process} once a turn; everything that
+ * arrived since the last turn has been stepped into the core by then, so that one write and one
+ * sync serve all of it.
+ */
+
+import { assert } from "../base/assert.ts";
+import { EMPTY_BYTES } from "../base/bytes.ts";
+import type { Clock, Timer } from "../base/clock.ts";
+import { TrilogError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Random } from "../base/prng.ts";
+import { decodeMembership } from "../raft/membership.ts";
+import { Raft } from "../raft/raft.ts";
+import {
+  type Entry,
+  EntryKind,
+  type Index,
+  type Input,
+  type LogId,
+  type Membership,
+  type MembershipTarget,
+  type Message,
+  type Outcome,
+  type RaftOptions,
+  type RaftStatus,
+  type Ready,
+  type ReplicaId,
+  type SnapshotMeta,
+} from "../raft/types.ts";
+import type { LogStore } from "../storage/store.ts";
+import { Checkpoints } from "./checkpoints.ts";
+import { PendingRequests } from "./pending.ts";
+import type { StateMachine } from "./state_machine.ts";
+import { WriteQueue } from "./write_queue.ts";
+
+/** A command that is committed and applied on this replica. */
+export interface Applied {
+  readonly id: LogId;
+  /** The entry's stamp, milliseconds since 1970. */
+  readonly timeMs: number;
+  /** What the state machine answered. */
+  readonly answer: Uint8Array;
+}
+
+export interface ReplicaOptions {
+  readonly group: string;
+  readonly machine: StateMachine;
+  readonly store: LogStore;
+  readonly raft: Omit<RaftOptions, "id">;
+  /**
+   * `previous`: when a checkpoint is taken at a segment's start, the log before the checkpoint
+   * before it is dropped, so a follower that lags by less than a segment never needs a snapshot.
+   * `manual`: only {@link Replica.trimTo} drops anything (the queue's retention).
+   */
+  readonly compaction: "previous" | "manual";
+}
+
+/** What a replica needs of the host it lives in. */
+export interface ReplicaContext {
+  readonly self: ReplicaId;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Sends a message of this group's core. */
+  sendMessage(group: string, message: Message): void;
+  /** Asks for a turn. */
+  markDirty(replica: Replica): void;
+  /** The replica has something to make durable. */
+  markUnsynced(replica: Replica): void;
+  /** Input arrived for a replica that was at rest. */
+  wake(replica: Replica): void;
+  startSnapshotTransfer(replica: Replica, to: ReplicaId): void;
+  membershipChanged(replica: Replica, membership: Membership): void;
+  /** Something happened after which this process must not go on. */
+  fatal(error: unknown): void;
+}
+
+/** Called after this replica applied entries; `applied` is the highest index. */
+export type AppliedListener = (applied: Index) => void;
+
+export class Replica {
+  readonly group: string;
+  readonly store: LogStore;
+  readonly machine: StateMachine;
+  readonly raft: Raft;
+  readonly checkpoints: Checkpoints;
+  /** Neither ticked nor heartbeating on its own: the process's beats stand for it. */
+  resting = false;
+  /** Host's time when anything but a tick last happened here. */
+  lastActiveMs: number;
+
+  private readonly pending: PendingRequests;
+  private readonly writes: WriteQueue;
+  private readonly listeners = new Set<AppliedListener>();
+  private readonly logger: Logger;
+  private applied: Index;
+  private appliedMembership: Membership;
+  private wasLeaderInTerm = 0;
+  private retryTimer: Timer | null = null;
+  private closed = false;
+
+  constructor(private readonly context: ReplicaContext, options: ReplicaOptions) {
+    this.group = options.group;
+    this.store = options.store;
+    this.machine = options.machine;
+    this.logger = context.logger.with({ group: options.group });
+    this.lastActiveMs = context.clock.monotonicMs();
+    this.checkpoints = new Checkpoints(this.store, options.compaction, this.logger);
+    const restored = this.checkpoints.restoreNewest(this.machine);
+    const recovered = this.store.recovered;
+    this.applied = restored?.last.index ?? 0;
+    this.appliedMembership = restored?.membership ?? recovered.baseMembership;
+    this.raft = new Raft(
+      { ...options.raft, id: context.self },
+      { ...recovered, applied: this.applied },
+      context.random,
+    );
+    this.writes = new WriteQueue(this.store);
+    this.pending = new PendingRequests((id) => this.addressOf(id));
+    context.membershipChanged(this, this.raft.membership);
+  }
+
+  /** Highest index that the state machine contains. */
+  get appliedIndex(): Index {
+    return this.applied;
+  }
+
+  get isLeader(): boolean {
+    return this.raft.role === "leader";
+  }
+
+  status(): RaftStatus {
+    return this.raft.status();
+  }
+
+  /** Address of the leader as far as this replica knows, or undefined. */
+  leaderAddress(): string | undefined {
+    return this.addressOf(this.raft.leader);
+  }
+
+  addressOf(replica: ReplicaId | null): string | undefined {
+    return replica === null ? undefined : this.raft.membership.nodes[replica]?.address;
+  }
+
+  /** Whether the disk refused this replica's last entries for want of space. */
+  get diskFull(): boolean {
+    return this.writes.blocked;
+  }
+
+  /**
+   * Replicates a command. Resolves when it is committed and applied here. Rejects with
+   * `not_leader`, `overloaded`, `disk_full` or `unavailable` when it certainly had and will have no
+   * effect, with `outcome_unknown` when leadership was lost in between.
+   */
+  propose(data: Uint8Array): Promise<Applied> {
+    const refusal = this.refusal();
+    if (refusal !== null) return Promise.reject(refusal);
+    return this.pending.open((requestId) =>
+      this.step({ kind: "propose", requestId, data, timeMs: this.context.clock.wallMs() })
+    );
+  }
+
+  /** Resolves when the new membership (the final one of a joint change) is on its way. */
+  changeMembers(next: MembershipTarget): Promise<Applied> {
+    return this.pending.open((requestId) =>
+      this.step({
+        kind: "change_members",
+        requestId,
+        next,
+        timeMs: this.context.clock.wallMs(),
+      })
+    );
+  }
+
+  /**
+   * Resolves when the state machine here contains everything that was committed anywhere before
+   * the call (thesis 6.4): a query after it is linearizable. Rejects with `not_leader`.
+   */
+  readBarrier(): Promise<Index> {
+    if (this.closed) return Promise.reject(this.closedError());
+    return this.pending.openRead((requestId) => this.step({ kind: "read", requestId }));
+  }
+
+  /** Hands leadership to a voter, if this is the leader; watch `status` for the effect. */
+  transferLeadership(to: ReplicaId): void {
+    this.step({ kind: "transfer_leadership", to });
+  }
+
+  /** Committed entries from `from` on, at most `maxBytes` of data but at least one. */
+  readCommitted(from: Index, maxBytes: number): Entry[] {
+    const entries = this.store.read(from, maxBytes);
+    while (entries.length > 0 && entries[entries.length - 1].index > this.applied) entries.pop();
+    return entries;
+  }
+
+  /** Calls `listener` after every application; the returned function ends that. */
+  onApplied(listener: AppliedListener): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  /** Drops the log before a stored checkpoint; followers behind it get that checkpoint. */
+  trimTo(checkpoint: SnapshotMeta): void {
+    this.checkpoints.trimTo(checkpoint);
+    this.step({ kind: "compacted", snapshot: checkpoint });
+  }
+
+  /** Takes one input into the core; what follows from it happens in the host's next turn. */
+  step(input: Input): void {
+    if (this.closed) return;
+    if (input.kind !== "tick") {
+      this.lastActiveMs = this.context.clock.monotonicMs();
+      if (this.resting) this.context.wake(this);
+    }
+    this.raft.step(input, this.context.clock.monotonicMs());
+    this.context.markDirty(this);
+  }
+
+  /** Carries out everything the core wants done; see the file's head. */
+  process(): void {
+    for (let ready = this.raft.takeReady(); ready !== null; ready = this.raft.takeReady()) {
+      this.carryOut(ready);
+      if (this.closed) return;
+    }
+    this.noticeLostLeadership();
+  }
+
+  /** Whether something waits to be made durable and no sync is on its way. */
+  get wantsSync(): boolean {
+    return !this.closed && this.writes.wantsSync;
+  }
+
+  /** Makes everything written so far durable while the process waits. */
+  syncNow(): void {
+    const batch = this.writes.startSync();
+    this.store.syncNow();
+    this.finishSync(batch);
+  }
+
+  /** The same in the background; the host goes on meanwhile. */
+  async syncLater(): Promise<void> {
+    const batch = this.writes.startSync();
+    try {
+      await this.store.sync();
+    } catch (error) {
+      if (!this.closed) this.context.fatal(error);
+      return;
+    }
+    if (this.closed) return;
+    this.finishSync(batch);
+    if (this.wantsSync) this.context.markUnsynced(this);
+  }
+
+  /** Rejects what waits and closes the store. */
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.retryTimer?.cancel();
+    this.pending.rejectAll(this.closedError());
+    this.store.close();
+  }
+
+  private refusal(): TrilogError | null {
+    if (this.closed) return this.closedError();
+    if (!this.diskFull) return null;
+    return new TrilogError("disk_full", `Cannot write to ${this.group}: the disk is full`);
+  }
+
+  private closedError(): TrilogError {
+    return new TrilogError("shutting_down", `Cannot use ${this.group}: its replica is closing`);
+  }
+
+  private carryOut(ready: Ready): void {
+    for (const message of ready.messages) this.context.sendMessage(this.group, message);
+    for (const outcome of ready.outcomes) this.settle(outcome);
+    if (ready.snapshot !== null) this.adopt(ready);
+    this.write(ready);
+    this.apply(ready.committed);
+    for (const fetch of ready.fetches) {
+      const entries = this.store.read(fetch.from, fetch.maxBytes);
+      this.step({ kind: "fetched", to: fetch.to, entries });
+    }
+    for (const to of ready.snapshotsToSend) this.context.startSnapshotTransfer(this, to);
+  }
+
+  private settle(outcome: Outcome): void {
+    if (outcome.kind === "readable") this.pending.readable(outcome, this.applied);
+    else if (outcome.kind === "accepted") this.pending.accepted(outcome);
+    else this.pending.rejected(outcome, this.group);
+  }
+
+  private write(ready: Ready): void {
+    const held = ready.messagesAfterSync;
+    const result = this.writes.take(ready);
+    if (result === "nothing_unsynced") {
+      for (const message of held) this.context.sendMessage(this.group, message);
+      return;
+    }
+    if (this.writes.blocked) this.retryWritesLater();
+    if (this.writes.wantsSync) this.context.markUnsynced(this);
+  }
+
+  /** The disk was full: try again until there is room, then everything resumes by itself. */
+  private retryWritesLater(): void {
+    if (this.retryTimer !== null) return;
+    this.logger.warn("the disk is full: entries wait in memory until there is room");
+    const retry = () => {
+      this.retryTimer = null;
+      if (this.closed) return;
+      if (this.writes.retry()) this.logger.info("the disk has room again: waiting entries written");
+      else this.retryTimer = this.context.clock.after(DISK_FULL_RETRY_MS, retry);
+      if (this.writes.wantsSync) this.context.markUnsynced(this);
+    };
+    this.retryTimer = this.context.clock.after(DISK_FULL_RETRY_MS, retry);
+  }
+
+  private finishSync(batch: { sequence: number; messages: readonly Message[] }): void {
+    this.writes.finishSync();
+    for (const message of batch.messages) this.context.sendMessage(this.group, message);
+    if (batch.sequence > 0) this.step({ kind: "synced", sequence: batch.sequence });
+  }
+
+  /** A received snapshot replaces the state and the log it covers (paper figure 13). */
+  private adopt(ready: Ready): void {
+    const meta = ready.snapshot;
+    assert(meta !== null && ready.hardState !== null, "a snapshot comes with its hard state");
+    if (!this.writes.retry()) {
+      throw new TrilogError(
+        "disk_full",
+        `Cannot adopt snapshot of ${this.group}: the disk is full`,
+      );
+    }
+    this.store.adoptSnapshot(meta, ready.hardState);
+    this.checkpoints.restoreAt(meta, this.machine);
+    this.applied = meta.last.index;
+    this.appliedMembership = meta.membership;
+    this.pending.supersededBySnapshot(meta.last.index);
+    this.logger.info("installed a snapshot", { index: meta.last.index, term: meta.last.term });
+    this.context.membershipChanged(this, this.raft.membership);
+    this.step({ kind: "applied", index: this.applied });
+    this.notify();
+  }
+
+  private apply(entries: readonly Entry[]): void {
+    if (entries.length === 0) return;
+    for (const entry of entries) {
+      assert(entry.index === this.applied + 1, "entries are applied in order, each once");
+      let answer = EMPTY_BYTES;
+      if (entry.kind === EntryKind.command) answer = this.applyCommand(entry);
+      else if (entry.kind === EntryKind.membership) this.applyMembership(entry);
+      this.applied = entry.index;
+      this.pending.applied(entry, answer);
+      this.checkpoint(entry);
+    }
+    this.step({ kind: "applied", index: this.applied });
+    this.pending.readsUpTo(this.applied);
+    this.notify();
+  }
+
+  private applyCommand(entry: Entry): Uint8Array {
+    return this.machine.apply(entry.data, {
+      index: entry.index,
+      term: entry.term,
+      timeMs: entry.timeMs,
+    });
+  }
+
+  private applyMembership(entry: Entry): void {
+    this.appliedMembership = decodeMembership(entry.data);
+    this.context.membershipChanged(this, this.raft.membership);
+  }
+
+  /** At a segment's first index the state before it is kept (decision 7 in DESIGN.md). */
+  private checkpoint(entry: Entry): void {
+    if (!this.checkpoints.dueAfter(entry.index)) return;
+    const base = this.checkpoints.take(this.machine, {
+      last: { index: entry.index, term: entry.term },
+      timeMs: entry.timeMs,
+      membership: this.appliedMembership,
+    });
+    if (base !== null) this.step({ kind: "compacted", snapshot: base });
+  }
+
+  private notify(): void {
+    for (const listener of this.listeners) listener(this.applied);
+  }
+
+  /**
+   * Requests that a deposed leader had accepted may or may not survive: say so at once, so that
+   * clients repeat them elsewhere under the same session and sequence.
+   */
+  private noticeLostLeadership(): void {
+    const { role, term } = this.raft;
+    if (role === "leader") {
+      if (this.wasLeaderInTerm !== term) this.logger.info("became leader", { term });
+      this.wasLeaderInTerm = term;
+      return;
+    }
+    if (this.wasLeaderInTerm === 0) return;
+    this.wasLeaderInTerm = 0;
+    this.logger.info("is no longer leader", { term });
+    this.pending.leadershipLost(this.group, this.leaderAddress());
+  }
+}
+
+const DISK_FULL_RETRY_MS = 200;
+
+/** Raft settings for one election timeout and heartbeat interval, with the limits filled in. */
+export function raftOptions(
+  timing: { readonly electionTimeoutMs: number; readonly heartbeatMs: number },
+  lease: { readonly leaseMs: number; readonly clockErrorRatio: number } = {
+    leaseMs: 0,
+    clockErrorRatio: 0,
+  },
+): Omit<RaftOptions, "id"> {
+  return {
+    electionTimeoutMs: timing.electionTimeoutMs,
+    heartbeatMs: timing.heartbeatMs,
+    leaseMs: lease.leaseMs,
+    clockErrorRatio: lease.clockErrorRatio,
+    maxAppendBytes: limits.appendBytes,
+    maxInflightMessages: limits.inflightMessages,
+    maxInflightBytes: limits.inflightBytes,
+    maxUncommittedBytes: limits.uncommittedBytes,
+    entryCacheBytes: limits.entryCacheBytes,
+    diskStallMs: timing.electionTimeoutMs * 3,
+  };
+}
