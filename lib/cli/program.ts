@@ -73,7 +73,7 @@ async function dispatch(words: readonly string[], options: ProgramOptions): Prom
   const { command, path, words: rest } = resolveCommand(top, others);
   if (asksFor(rest, "help")) return print(options.terminal, commandHelp(command, path));
   if (asksFor(rest, "version")) return print(options.terminal, `trilog ${options.version}`);
-  const parsed = parseCommand(command, rest, options.terminal.environment);
+  const parsed = parseCommand(command, rest, (name) => options.terminal.environment(name));
   if (command.run === undefined) throw usageError(`Cannot run ${path.join(" ")}: see --help`);
   const interruption = command.interruption ?? "immediate";
   const signal = options.onStart(interruption);
