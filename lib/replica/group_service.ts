@@ -55,9 +55,12 @@ export class GroupService {
     this.deadlineMs = options.deadlineMs ?? limits.answerMs - MARGIN_MS;
   }
 
-  /** Runs a command exactly once; resolves with the machine's answer. */
-  async command(command: Uint8Array): Promise<Uint8Array> {
-    const endMs = this.options.clock.monotonicMs() + this.deadlineMs;
+  /**
+   * Runs a command exactly once; resolves with the machine's answer. `deadlineMs` is the time for
+   * it where that is not the usual one.
+   */
+  async command(command: Uint8Array, deadlineMs: number = this.deadlineMs): Promise<Uint8Array> {
+    const endMs = this.options.clock.monotonicMs() + deadlineMs;
     for (;;) {
       const session = await this.openSession(endMs);
       try {
@@ -72,8 +75,12 @@ export class GroupService {
   }
 
   /** Answers a question about the state; `stale` takes whatever this node has. */
-  async query(question: Uint8Array, stale = false): Promise<Uint8Array> {
-    const endMs = this.options.clock.monotonicMs() + this.deadlineMs;
+  async query(
+    question: Uint8Array,
+    stale: boolean = false,
+    deadlineMs: number = this.deadlineMs,
+  ): Promise<Uint8Array> {
+    const endMs = this.options.clock.monotonicMs() + deadlineMs;
     const attempt = async () => {
       const replica = this.replica();
       if (!stale) await this.within(endMs, replica.readBarrier());
