@@ -1,0 +1,410 @@
+/**
+ * Finding a log again, and telling what was never synced from what has rotted.
+ *
+ * Every record says how many bytes of its segment were known to be synced when it was written,
+ * and a segment exists under its name only after the one before was synced to its end. So in a
+ * closed segment every bad byte is rot. In the newest one, the highest synced position found in
+ * any valid record (also in one behind bad bytes: pages may land in any order) draws the line:
+ *
+ *   bad bytes below it        rot: `corrupt` with file and offset; nothing is changed
+ *   bad bytes at or after it  never became durable: copied into `set-aside`, then cut
+ *   valid records after it    perhaps not durable, perhaps acknowledged: kept, but written anew
+ *                             into a new segment, because after a failed fsync the page cache
+ *                             shows bytes that the disk does not have and never will
+ *
+ * Crash windows: the new segment counts from its rename on; before it the old tail is still
+ * there, after it the new header says how many bytes of the old segment belong to the log, and
+ * whatever lies beyond is cut by this opening or the next.
+ */
+
+import { type Logger, silentLogger } from "../base/logger.ts";
+import type { HardState, Index, Membership } from "../raft/types.ts";
+import type { Disk } from "./disk.ts";
+import {
+  joinPath,
+  makeDurableDirectory,
+  parseIndexName,
+  parseSegmentName,
+  parseSnapshotName,
+  segmentName,
+  SET_ASIDE_DIRECTORY,
+  snapshotName,
+  TEMPORARY_SUFFIX,
+} from "./layout.ts";
+import { corrupt, readOrCorrupt } from "./record.ts";
+import { createSegment, openSegment, type Segment } from "./segment.ts";
+import { LogIndex, readIndexFile, writeIndexFile } from "./segment_index.ts";
+import { replayRecords, significantRecords, type Survey, surveyNewest } from "./segment_scan.ts";
+import type { SnapshotFiles } from "./snapshot_files.ts";
+import type { OpenOptions, RecoveryReport } from "./store.ts";
+
+const NO_MEMBERS: Membership = {
+  voters: [],
+  outgoing: [],
+  learners: [],
+  learnersNext: [],
+  nodes: {},
+};
+
+/** A segment file that belongs to the log. */
+export interface SegmentFile {
+  readonly number: number;
+  readonly first: Index;
+  /** Bytes that belong to the log; the newest segment's grow. */
+  bytes: number;
+}
+
+/** Where things stand in the active segment. */
+export interface ActiveEnds {
+  /** Its header included. */
+  readonly records: number;
+  /** End of the last record that is no marker. */
+  readonly significantEnd: number;
+  /** Highest synced position that a record states. */
+  readonly recordedSynced: number;
+}
+
+export interface RecoveredLog extends ActiveEnds {
+  readonly active: Segment;
+  /** All segments, ascending; the last one is `active`. */
+  readonly segments: SegmentFile[];
+  readonly index: LogIndex;
+  readonly hardState: HardState;
+  readonly report: RecoveryReport;
+}
+
+interface Place {
+  readonly number: number;
+  readonly first: Index;
+}
+
+interface Found {
+  /** Ascending, without gaps; each closed one's `bytes` come from its successor's header. */
+  readonly chain: readonly (Place & { readonly previousBytes: number })[];
+  readonly newest: Segment;
+  /** Older files that no longer count. */
+  readonly leftovers: readonly Place[];
+}
+
+/** Opens the log in `options.directory`, or makes a new one where there is none. */
+export function recoverLog(
+  disk: Disk,
+  options: OpenOptions,
+  snapshots: SnapshotFiles,
+  logger: Logger = silentLogger,
+): RecoveredLog {
+  return new Recovery(disk, options, snapshots, logger).run();
+}
+
+class Recovery {
+  private readonly notes: string[] = [];
+  private bytesSetAside = 0;
+  private records = 0;
+
+  constructor(
+    private readonly disk: Disk,
+    private readonly options: OpenOptions,
+    private readonly snapshots: SnapshotFiles,
+    private readonly logger: Logger,
+  ) {}
+
+  run(): RecoveredLog {
+    const { disk, options } = this;
+    const names = disk.list(options.directory);
+    const places = names.flatMap((name) => parseSegmentName(name) ?? [])
+      .sort((left, right) => left.number - right.number);
+    if (places.length === 0) return this.createLog(names);
+    const found = this.findChain(places);
+    let recovered: RecoveredLog | null = null;
+    try {
+      recovered = this.recover(found, names);
+    } finally {
+      if (recovered === null) found.newest.file.close();
+    }
+    // The tail went into a new segment: what is on the disk now is opened as it would be later.
+    return recovered ?? this.run();
+  }
+
+  private note(text: string): void {
+    this.notes.push(text);
+    this.logger.warn("log recovery", { group: this.options.identity.group, note: text });
+  }
+
+  private path(name: string): string {
+    return joinPath(this.options.directory, name);
+  }
+
+  private createLog(names: readonly string[]): RecoveredLog {
+    const { disk, options } = this;
+    const remains = names.find((name) =>
+      parseSnapshotName(name) !== null || parseIndexName(name) !== null
+    );
+    if (remains !== undefined) {
+      throw corrupt(this.path(remains), 0, "its log, with term and vote, is missing");
+    }
+    makeDurableDirectory(disk, options.directory);
+    const membership = options.bootstrap ?? NO_MEMBERS;
+    const hardState = { term: 0, vote: null, commit: 0 };
+    const active = createSegment(disk, options.directory, {
+      ...options.identity,
+      number: 1,
+      first: 1,
+      previousBytes: 0,
+      reset: true,
+      hardState,
+      base: null,
+      baseMembership: membership,
+      membership,
+      lastTimeMs: 0,
+    });
+    const index = new LogIndex(0, null, membership, 0);
+    return this.result(active, [], index, hardState, freshEnds(active));
+  }
+
+  /** Reads headers from the newest segment back to the one where the log begins. */
+  private findChain(places: readonly Place[]): Found {
+    const left = [...places];
+    const newestPlace = this.takeNewest(left);
+    const { disk, options } = this;
+    const { directory, identity } = options;
+    const newest = openSegment(disk, directory, newestPlace, identity, "write");
+    const chain = [{ ...newestPlace, previousBytes: newest.header.previousBytes }];
+    let reset = newest.header.reset;
+    try {
+      while (!reset && left.at(-1)?.number === chain[0].number - 1) {
+        const place = left.pop()!;
+        const { file, header } = openSegment(disk, directory, place, identity, "read");
+        file.close();
+        chain.unshift({ ...place, previousBytes: header.previousBytes });
+        reset = header.reset;
+      }
+    } catch (thrown) {
+      newest.file.close();
+      throw thrown;
+    }
+    return { chain, newest, leftovers: left };
+  }
+
+  /**
+   * The newest segment's place. An empty newest file is one whose creation was cut short and in
+   * which nothing was ever acknowledged; the only file of a log is never that.
+   */
+  private takeNewest(places: Place[]): Place {
+    const place = places.pop()!;
+    const name = segmentName(place.number, place.first);
+    const file = this.disk.open(this.path(name), "read");
+    const size = file.size();
+    file.close();
+    if (size > 0 || places.length === 0) return place;
+    this.makeSetAside();
+    this.disk.rename(this.path(name), this.path(`${SET_ASIDE_DIRECTORY}/${name}`));
+    this.disk.syncDirectory(this.options.directory);
+    this.note(`${name} was empty and is set aside`);
+    return this.takeNewest(places);
+  }
+
+  private recover(found: Found, names: readonly string[]): RecoveredLog | null {
+    const { newest } = found;
+    const { header } = newest;
+    const path = this.path(newest.name);
+    const survey = surveyNewest(newest, path);
+    const hasTail = survey.significantEnd > survey.synced;
+    const start = found.chain[0].first - 1;
+    const index = new LogIndex(start, header.base, header.baseMembership, header.lastTimeMs);
+    const segments = this.readClosed(found, index);
+    index.lastTimeMs = header.lastTimeMs;
+    checkFollows(path, header.first, index);
+    const known = hasTail ? survey.synced : survey.end;
+    const replayed = replayRecords(newest, path, known, index, "newest");
+    const hardState = replayed.hardState ?? header.hardState;
+    if (survey.end < survey.size) this.setAside(newest, survey);
+    if (hasTail) {
+      this.moveTail(newest, survey, index, hardState);
+      return null;
+    }
+    this.records += replayed.records;
+    this.checkComplete(found, index);
+    this.settle(newest, survey);
+    this.removeUnneeded(found, names);
+    segments.push({ number: header.number, first: header.first, bytes: survey.end });
+    const commit = Math.min(hardState.commit, index.lastIndex);
+    return this.result(newest, segments, index, { ...hardState, commit }, {
+      records: replayed.records,
+      significantEnd: survey.significantEnd,
+      recordedSynced: survey.synced,
+    });
+  }
+
+  /** Takes the closed segments into `index`, oldest first. */
+  private readClosed(found: Found, index: LogIndex): SegmentFile[] {
+    const { disk, options } = this;
+    const segments: SegmentFile[] = [];
+    for (let at = 0; at + 1 < found.chain.length; at += 1) {
+      const place = found.chain[at];
+      const bytes = found.chain[at + 1].previousBytes;
+      const path = this.path(segmentName(place.number, place.first));
+      checkFollows(path, place.first, index);
+      this.checkLength(path, bytes);
+      segments.push({ number: place.number, first: place.first, bytes });
+      const { directory, identity } = options;
+      const known = readIndexFile(disk, directory, identity, place.number, bytes);
+      if (known !== null) {
+        for (const run of known.runs) index.addRun(run, path);
+        this.records += known.records;
+        continue;
+      }
+      const segment = openSegment(disk, directory, place, identity, "read");
+      const { records } = replayRecords(segment, path, bytes, index, "closed");
+      segment.file.close();
+      this.records += records;
+      this.tryWriteIndex(place.number, bytes, records, index);
+    }
+    return segments;
+  }
+
+  /** A closed segment must have all its bytes; what lies behind them never counted. */
+  private checkLength(path: string, bytes: number): void {
+    const file = this.disk.open(path, "write");
+    try {
+      const size = file.size();
+      if (size < bytes) throw corrupt(path, size, `${bytes - size} bytes are missing at its end`);
+      if (size > bytes) file.truncate(bytes);
+    } finally {
+      file.close();
+    }
+  }
+
+  private tryWriteIndex(number: number, bytes: number, records: number, index: LogIndex): void {
+    const { directory, identity } = this.options;
+    try {
+      writeIndexFile(this.disk, directory, identity, { number, bytes, records }, index);
+    } catch (thrown) {
+      this.note(`no index file for segment ${number}: ${String(thrown)}`);
+    }
+  }
+
+  /** The entries must reach down to the base, and the base's snapshot must be there. */
+  private checkComplete(found: Found, index: LogIndex): void {
+    const base = index.base?.last ?? { index: 0, term: 0 };
+    const oldest = found.chain[0];
+    if (index.firstIndex > base.index + 1) {
+      const name = segmentName(oldest.number, oldest.first);
+      const missing = `entries ${base.index + 1} to ${index.firstIndex - 1} before it are missing`;
+      throw corrupt(this.path(name), 0, missing);
+    }
+    const faults = this.snapshots.load();
+    if (base.index > 0 && !this.snapshots.has(base)) {
+      const fault = faults.find((item) => item.last.index === base.index);
+      if (fault !== undefined) throw fault.fault;
+      throw corrupt(this.path(snapshotName(base)), 0, "the snapshot under the log is missing");
+    }
+    for (const { fault } of faults) this.note(`a snapshot is left alone: ${String(fault)}`);
+  }
+
+  /** Removes unfinished files, and segments and index files that no longer count. */
+  private removeUnneeded(found: Found, names: readonly string[]): void {
+    const { chain, leftovers } = found;
+    const old = new Set(leftovers.map((place) => segmentName(place.number, place.first)));
+    for (const name of names) {
+      const index = parseIndexName(name);
+      const outdated = index !== null && index < chain[0].number;
+      if (name.endsWith(TEMPORARY_SUFFIX) || old.has(name) || outdated) {
+        this.disk.remove(this.path(name));
+      }
+    }
+    if (leftovers.length > 0) this.note(`${leftovers.length} superseded segments are removed`);
+  }
+
+  /** Keeps a copy of the bytes that never became durable, for people to look at. */
+  private setAside(newest: Segment, scan: Survey): void {
+    const bytes = new Uint8Array(scan.size - scan.end);
+    readOrCorrupt(newest.file, this.path(newest.name), scan.end, bytes);
+    this.makeSetAside();
+    const copy = this.path(`${SET_ASIDE_DIRECTORY}/${newest.name}.${scan.end}`);
+    try {
+      this.disk.remove(copy);
+      const file = this.disk.open(copy, "create");
+      file.writeAt(0, bytes);
+      file.close();
+    } catch (thrown) {
+      this.note(`no copy of the bytes set aside: ${String(thrown)}`);
+    }
+    this.bytesSetAside += bytes.length;
+    this.note(`${bytes.length} bytes of ${newest.name} from ${scan.end} on were never synced`);
+  }
+
+  private makeSetAside(): void {
+    this.disk.makeDirectory(this.path(SET_ASIDE_DIRECTORY));
+  }
+
+  /**
+   * Makes the end of the newest segment durable where it holds only markers: they are written
+   * again in place, since losing them would only forget what they say.
+   */
+  private settle(newest: Segment, survey: Survey): void {
+    const { file } = newest;
+    if (survey.size > survey.end) file.truncate(survey.end);
+    const markers = new Uint8Array(survey.end - survey.synced);
+    if (markers.length > 0) {
+      readOrCorrupt(file, this.path(newest.name), survey.synced, markers);
+      file.writeAt(survey.synced, markers);
+    }
+    if (markers.length > 0 || survey.size > survey.end) file.syncNow();
+  }
+
+  /**
+   * Writes the valid records behind the synced position anew, as the start of a new segment.
+   * `index` and `hardState` are those of the synced position.
+   */
+  private moveTail(
+    newest: Segment,
+    survey: Survey,
+    index: LogIndex,
+    hardState: HardState,
+  ): void {
+    const { disk, options } = this;
+    const tail = significantRecords(newest, this.path(newest.name), survey.synced, survey.end);
+    createSegment(disk, options.directory, {
+      ...options.identity,
+      number: newest.header.number + 1,
+      first: index.lastIndex + 1,
+      previousBytes: survey.synced,
+      reset: false,
+      hardState,
+      base: index.base,
+      baseMembership: index.baseMembership,
+      membership: index.currentMembership(),
+      lastTimeMs: index.lastTimeMs,
+    }, tail).file.close();
+    this.note(`${tail.length} records that may not have been synced are written again`);
+    this.records = 0;
+  }
+
+  private result(
+    active: Segment,
+    segments: SegmentFile[],
+    index: LogIndex,
+    hardState: HardState,
+    ends: ActiveEnds,
+  ): RecoveredLog {
+    const { number, first } = active.header;
+    if (segments.length === 0) segments.push({ number, first, bytes: active.initialBytes });
+    const { bytesSetAside, notes, records } = this;
+    const report = { segments: segments.length, records, bytesSetAside, notes };
+    return { active, segments, index, hardState, report, ...ends };
+  }
+}
+
+/** Where things stand in a segment that was just made. */
+export function freshEnds(active: Segment): ActiveEnds {
+  return {
+    records: 1,
+    significantEnd: active.initialBytes,
+    recordedSynced: active.initialBytes,
+  };
+}
+
+function checkFollows(path: string, first: Index, index: LogIndex): void {
+  if (first === index.lastIndex + 1) return;
+  throw corrupt(path, 0, `it begins at entry ${first}, the log before ends at ${index.lastIndex}`);
+}

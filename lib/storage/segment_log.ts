@@ -1,0 +1,393 @@
+/**
+ * The log of one group in segment files: see DESIGN.md for the format and the crash windows, and
+ * recovery.ts for the way back. One `append` is one write; a record says how far its segment was
+ * known to be synced; a closed segment was synced before its successor got its name.
+ *
+ * A full disk: entries are refused while `reserve` cannot be kept. Term and vote, the base and a
+ * new segment of an installed snapshot may use its space: the file is given up for them.
+ *
+ * Crash windows of `trimPrefix`: the base record is synced before the first file goes. Files go
+ * oldest first; an opening ignores and removes whatever lies below a gap, once it has seen that
+ * the entries above reach down to the base. Of `adoptSnapshot`: where the tail is kept, term and
+ * base go out in one write, and either counts alone; else a new segment that is marked as a fresh
+ * start counts from its rename on, and the older ones are no longer read.
+ */
+
+import { assert } from "../base/assert.ts";
+import { TrilogError } from "../base/errors.ts";
+import { type Logger, silentLogger } from "../base/logger.ts";
+import type { Entry, HardState, Index, SnapshotMeta, Term } from "../raft/types.ts";
+import type { Disk } from "./disk.ts";
+import { checkEntries } from "./entries.ts";
+import { GroupCommit } from "./group_commit.ts";
+import { indexName, joinPath, segmentName } from "./layout.ts";
+import { RECORD_HEADER_BYTES, RecordKind, RecordWriter } from "./record.ts";
+import { freshEnds, type RecoveredLog, recoverLog, type SegmentFile } from "./recovery.ts";
+import { Reserve } from "./reserve.ts";
+import { addBase, addHardState, createSegment, type Segment } from "./segment.ts";
+import { type LogIndex, membershipOf, writeIndexFile } from "./segment_index.ts";
+import { SegmentFiles } from "./segment_reader.ts";
+import { SnapshotFiles } from "./snapshot_files.ts";
+import type {
+  GroupIdentity,
+  LogStore,
+  OpenOptions,
+  RecoveredState,
+  RecoveryReport,
+  SnapshotReader,
+  SnapshotWriter,
+} from "./store.ts";
+
+export interface SegmentLogOptions extends OpenOptions {
+  readonly logger?: Logger;
+}
+
+/**
+ * Opens the log in a directory, or makes a new one. Throws `corrupt` on rot, `unsupported_version`
+ * on files of a newer trilog, `disk_full` or `disk_failed`.
+ */
+export function openSegmentLog(disk: Disk, options: SegmentLogOptions): LogStore {
+  const snapshots = new SnapshotFiles(disk, options.directory, options.identity);
+  const reserve = new Reserve(disk, options.directory);
+  const recovered = reserve.use(() => recoverLog(disk, options, snapshots, options.logger));
+  return new SegmentLog(disk, options, snapshots, reserve, recovered);
+}
+
+/** The segment that is being written. */
+interface Active {
+  readonly segment: Segment;
+  /** Entry of this segment in the list of all. */
+  readonly listed: SegmentFile;
+  /** Bytes of the file that are known to be synced. */
+  synced: number;
+  /** Highest synced position that a record states. */
+  recordedSynced: number;
+  /** End of the last record that is no marker. */
+  significantEnd: number;
+  records: number;
+}
+
+class SegmentLog implements LogStore {
+  readonly identity: GroupIdentity;
+  readonly recovered: RecoveredState;
+  readonly report: RecoveryReport;
+  private readonly logger: Logger;
+  private readonly writer = new RecordWriter();
+  private readonly commit = new GroupCommit(() => this.flush());
+  private readonly index: LogIndex;
+  private readonly files: SegmentFiles;
+  private segments: SegmentFile[];
+  private hardState: HardState;
+  private active: Active;
+
+  constructor(
+    private readonly disk: Disk,
+    private readonly options: SegmentLogOptions,
+    private readonly snapshotFiles: SnapshotFiles,
+    private readonly reserve: Reserve,
+    recovered: RecoveredLog,
+  ) {
+    this.identity = options.identity;
+    this.logger = options.logger ?? silentLogger;
+    this.index = recovered.index;
+    this.segments = recovered.segments;
+    this.hardState = recovered.hardState;
+    this.report = recovered.report;
+    const listed = this.segments[this.segments.length - 1];
+    const { active: segment, recordedSynced, significantEnd, records } = recovered;
+    this.active = {
+      segment,
+      listed,
+      synced: listed.bytes,
+      recordedSynced,
+      significantEnd,
+      records,
+    };
+    this.files = new SegmentFiles(disk, options.directory, options.identity);
+    this.recovered = this.recoveredState();
+    this.reserve.tryRestore();
+  }
+
+  private recoveredState(): RecoveredState {
+    const { index } = this;
+    return {
+      hardState: this.hardState,
+      snapshot: index.base,
+      last: index.lastId(),
+      termRuns: index.termRuns(),
+      lastTimeMs: index.lastTimeMs,
+      memberships: index.memberships(),
+      baseMembership: index.baseMembership,
+    };
+  }
+
+  firstIndex(): Index {
+    return this.index.firstIndex;
+  }
+
+  lastIndex(): Index {
+    return this.index.lastIndex;
+  }
+
+  termAt(index: Index): Term | null {
+    return this.index.termAt(index);
+  }
+
+  append(hardState: HardState | null, entries: readonly Entry[]): void {
+    this.commit.check();
+    checkEntries(entries, this.index.base?.last.index ?? 0, this.index.lastIndex);
+    const memberships = entries.map(membershipOf);
+    if (entries.length > 0) {
+      this.reserve.restore();
+      this.rollIfFull();
+    }
+    const { segment, listed } = this.active;
+    const writer = this.startWrite();
+    if (hardState !== null) addHardState(writer, hardState);
+    const entriesAt = writer.end;
+    for (const entry of entries) {
+      const { index, term, timeMs, kind, data } = entry;
+      writer.add(RecordKind.entry, kind, index, term, timeMs, data);
+    }
+    const count = entries.length + (hardState === null ? 0 : 1);
+    if (count === 0) return;
+    this.write(entries.length === 0, count);
+    if (hardState !== null) this.hardState = hardState;
+    const { number } = segment.header;
+    let position = entriesAt;
+    for (let at = 0; at < entries.length; at += 1) {
+      const end = position + RECORD_HEADER_BYTES + entries[at].data.length;
+      this.index.addEntry(number, entries[at], memberships[at], position, end, segment.name);
+      position = end;
+    }
+    assert(entries.length === 0 || position === listed.bytes, "positions add up");
+  }
+
+  private startWrite(): RecordWriter {
+    const { segment, listed, synced } = this.active;
+    return this.writer.start(segment.seed, listed.bytes, synced);
+  }
+
+  /** Writes what the writer holds at the end of the active segment. */
+  private write(mayUseReserve: boolean, records: number): void {
+    const { active } = this;
+    const bytes = this.writer.finish();
+    const write = () => active.segment.file.writeAt(active.listed.bytes, bytes);
+    this.orPoison(() => mayUseReserve ? this.reserve.use(write) : write());
+    active.listed.bytes += bytes.length;
+    active.significantEnd = active.listed.bytes;
+    active.recordedSynced = active.synced;
+    active.records += records;
+    this.writer.release();
+  }
+
+  /** Runs a change of the disk; only a full disk leaves the log usable. */
+  private orPoison<T>(change: () => T): T {
+    try {
+      return change();
+    } catch (thrown) {
+      if (thrown instanceof TrilogError && thrown.code === "disk_full") throw thrown;
+      throw this.commit.poison(thrown);
+    }
+  }
+
+  private rollIfFull(): void {
+    const { segment, listed, significantEnd } = this.active;
+    const holdsSomething = significantEnd > segment.headerEnd;
+    if (listed.bytes >= this.options.segmentBytes && holdsSomething) this.startSegment(null);
+  }
+
+  /**
+   * Syncs and closes the active segment and starts the next one: going on with the log, or afresh
+   * on a snapshot with a hard state.
+   */
+  private startSegment(
+    afresh: { readonly base: SnapshotMeta; readonly hardState: HardState } | null,
+  ): void {
+    const { segment, listed } = this.active;
+    this.orPoison(() => segment.file.syncNow());
+    this.active.synced = listed.bytes;
+    const base = afresh?.base ?? this.index.base;
+    const created = this.orPoison(() =>
+      createSegment(this.disk, this.options.directory, {
+        ...this.identity,
+        number: listed.number + 1,
+        first: afresh === null ? this.index.lastIndex + 1 : afresh.base.last.index + 1,
+        previousBytes: listed.bytes,
+        reset: afresh !== null,
+        hardState: afresh?.hardState ?? this.hardState,
+        base,
+        baseMembership: base?.membership ?? this.index.baseMembership,
+        membership: afresh?.base.membership ?? this.index.currentMembership(),
+        lastTimeMs: afresh?.base.timeMs ?? this.index.lastTimeMs,
+      })
+    );
+    if (afresh === null) this.closeActive();
+    else segment.file.close();
+    const { number, first } = created.header;
+    const next: SegmentFile = { number, first, bytes: created.initialBytes };
+    this.segments.push(next);
+    this.active = {
+      segment: created,
+      listed: next,
+      synced: next.bytes,
+      ...freshEnds(created),
+    };
+  }
+
+  /** Writes the index file of the segment that was active; a full disk only costs a later scan. */
+  private closeActive(): void {
+    const { segment, listed, records } = this.active;
+    segment.file.close();
+    const { number, bytes } = listed;
+    const { directory } = this.options;
+    try {
+      writeIndexFile(this.disk, directory, this.identity, { number, bytes, records }, this.index);
+    } catch (thrown) {
+      this.logger.warn("no index file for a segment", { segment: number, error: String(thrown) });
+    }
+  }
+
+  sync(): Promise<void> {
+    return this.commit.sync();
+  }
+
+  private async flush(): Promise<void> {
+    const { active } = this;
+    const written = active.listed.bytes;
+    if (written === active.synced) return;
+    await active.segment.file.sync();
+    active.synced = Math.max(active.synced, written);
+  }
+
+  syncNow(): void {
+    this.commit.check();
+    const { active } = this;
+    if (active.listed.bytes === active.synced) return;
+    this.orPoison(() => active.segment.file.syncNow());
+    active.synced = active.listed.bytes;
+  }
+
+  syncInFlight(): boolean {
+    return this.commit.inFlight();
+  }
+
+  read(from: Index, maxBytes: number): Entry[] {
+    this.commit.check();
+    return this.files.read(this.index, this.segments, from, maxBytes, this.active.segment);
+  }
+
+  segmentStarts(): readonly { readonly first: Index; readonly bytes: number }[] {
+    const starts: { first: Index; bytes: number }[] = [];
+    let newest = 0;
+    for (const run of this.index.runs) {
+      if (run.segment === newest) continue;
+      newest = run.segment;
+      const listed = this.segments[newest - this.segments[0].number];
+      starts.push({ first: run.first, bytes: listed.bytes });
+    }
+    return starts;
+  }
+
+  bytes(): number {
+    return this.segments.reduce((sum, segment) => sum + segment.bytes, 0);
+  }
+
+  trimPrefix(base: SnapshotMeta): void {
+    this.commit.check();
+    assert(this.snapshotFiles.has(base.last), "a log is trimmed to a stored snapshot");
+    assert(base.last.index <= this.index.lastIndex, "a log is trimmed to what it holds");
+    if (base.last.index <= (this.index.base?.last.index ?? 0)) return;
+    this.standOn(base, null);
+  }
+
+  adoptSnapshot(meta: SnapshotMeta, hardState: HardState): void {
+    this.commit.check();
+    assert(this.snapshotFiles.has(meta.last), "a log adopts a stored snapshot");
+    if (this.index.termAt(meta.last.index) === meta.last.term) {
+      this.standOn(meta, hardState);
+      return;
+    }
+    this.reserve.use(() => this.startSegment({ base: meta, hardState }));
+    this.hardState = hardState;
+    this.index.setBase(meta);
+    this.index.reset(meta.last.index, meta.timeMs);
+    this.removeSegments(() => false);
+  }
+
+  /** Makes `base` the log's base durably, then removes the segments that it covers. */
+  private standOn(base: SnapshotMeta, hardState: HardState | null): void {
+    const writer = this.startWrite();
+    if (hardState !== null) addHardState(writer, hardState);
+    addBase(writer, base);
+    this.write(true, hardState === null ? 1 : 2);
+    this.syncNow();
+    if (hardState !== null) this.hardState = hardState;
+    this.index.setBase(base);
+    this.removeSegments((number) => this.index.holdsAbove(number, base.last.index));
+  }
+
+  /** Removes segments from the oldest on, up to the first that is needed or the active one. */
+  private removeSegments(needed: (number: number) => boolean): void {
+    const { directory } = this.options;
+    let removed = 0;
+    this.orPoison(() => {
+      for (const { number, first } of this.segments) {
+        if (number === this.active.listed.number || needed(number)) break;
+        this.files.forget(number);
+        this.disk.remove(joinPath(directory, segmentName(number, first)));
+        this.disk.remove(joinPath(directory, indexName(number)));
+        this.index.forgetSegment(number);
+        removed += 1;
+      }
+      if (removed > 0) this.disk.syncDirectory(directory);
+    });
+    this.segments = this.segments.slice(removed);
+  }
+
+  snapshots(): readonly SnapshotMeta[] {
+    return this.snapshotFiles.list();
+  }
+
+  beginSnapshot(meta: SnapshotMeta): SnapshotWriter {
+    this.commit.check();
+    return this.snapshotFiles.begin(meta);
+  }
+
+  openSnapshot(index: Index): SnapshotReader | null {
+    return this.snapshotFiles.open(index);
+  }
+
+  removeSnapshot(index: Index): void {
+    assert(index !== this.index.base?.last.index, "the log stands on this snapshot");
+    this.snapshotFiles.remove(index);
+  }
+
+  mark(): void {
+    this.commit.check();
+    const { active } = this;
+    if (active.recordedSynced >= Math.min(active.synced, active.significantEnd)) return;
+    const { significantEnd } = active;
+    this.startWrite().add(RecordKind.marker, 0, 0, 0, 0, NO_PAYLOAD);
+    try {
+      this.write(false, 1);
+    } catch (thrown) {
+      if (!(thrown instanceof TrilogError) || thrown.code !== "disk_full") throw thrown;
+    }
+    active.significantEnd = significantEnd;
+  }
+
+  close(): void {
+    try {
+      this.syncNow();
+      this.mark();
+      this.syncNow();
+    } finally {
+      this.files.close();
+      this.active.segment.file.close();
+      this.commit.poison(new TrilogError("disk_failed", "Cannot use log: it is closed"));
+    }
+  }
+}
+
+const NO_PAYLOAD = new Uint8Array(0);
