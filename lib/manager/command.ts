@@ -33,7 +33,7 @@ export const changedCodec: Codec<Changed> = record<Changed>({ version: whole });
 
 /** The bytes to propose. With a request id the command takes effect once, however often it comes. */
 export function encodeCommand<Fields>(
-  command: Command<Fields, unknown>,
+  command: Pick<Command<Fields, unknown>, "name" | "fields">,
   fields: Fields,
   requestId = "",
 ): Uint8Array {
@@ -50,7 +50,7 @@ export function encodeRefusal(error: TrilogError): Uint8Array {
 
 /** The answer in what `apply` returned; throws the refusal. */
 export function decodeAnswer<Answer>(
-  command: Command<never, Answer>,
+  command: Pick<Command<unknown, Answer>, "name" | "answer">,
   bytes: Uint8Array,
 ): Answer {
   const [done, content] = unpack(bytes) as readonly [boolean, Packable];

@@ -15,6 +15,7 @@ import { pack, type Packable, unpack } from "../base/msgpack.ts";
 import type { ApplyContext, StateMachine } from "../replica/state_machine.ts";
 import { declare, initialise, registerBroker } from "./brokers.ts";
 import { type AnyCommand, encodeRefusal, encodeSuccess } from "./command.ts";
+import { place } from "./moves.ts";
 import { report } from "./reports.ts";
 import { rememberAnswer, repeatedAnswer } from "./requests.ts";
 import { sections } from "./sections.ts";
@@ -23,10 +24,17 @@ import { alterTopic, createTopic, deleteTopic } from "./topics.ts";
 
 const FORMAT_VERSION = 1;
 
-const commands: ReadonlyMap<string, AnyCommand> = new Map(
-  [initialise, registerBroker, declare, createTopic, alterTopic, deleteTopic, report]
-    .map((command: AnyCommand) => [command.name, command]),
-);
+const commandList: readonly AnyCommand[] = [
+  initialise,
+  registerBroker,
+  declare,
+  createTopic,
+  alterTopic,
+  deleteTopic,
+  place,
+  report,
+];
+const commands = new Map(commandList.map((command) => [command.name, command]));
 
 export class MetadataMachine implements StateMachine {
   private current = new MetadataState();
