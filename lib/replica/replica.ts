@@ -98,6 +98,8 @@ export class Replica {
   private readonly logger: Logger;
   private applied: Index;
   private appliedMembership: Membership;
+  /** The membership that the host was last told of. */
+  private knownMembership: Membership | null = null;
   private wasLeaderInTerm = 0;
   private retryTimer: Timer | null = null;
   private closed = false;
@@ -120,7 +122,7 @@ export class Replica {
     );
     this.writes = new WriteQueue(this.store);
     this.pending = new PendingRequests((id) => this.addressOf(id));
-    context.membershipChanged(this, this.raft.membership);
+    this.noticeMembership();
   }
 
   /** Highest index that the state machine contains. */
@@ -226,6 +228,7 @@ export class Replica {
       if (this.closed) return;
     }
     this.noticeLostLeadership();
+    this.noticeMembership();
   }
 
   /** Whether something waits to be made durable and no sync is on its way. */
@@ -339,7 +342,6 @@ export class Replica {
     this.appliedMembership = meta.membership;
     this.pending.supersededBySnapshot(meta.last.index);
     this.logger.info("installed a snapshot", { index: meta.last.index, term: meta.last.term });
-    this.context.membershipChanged(this, this.raft.membership);
     this.step({ kind: "applied", index: this.applied });
     this.notify();
   }
@@ -350,7 +352,9 @@ export class Replica {
       assert(entry.index === this.applied + 1, "entries are applied in order, each once");
       let answer = EMPTY_BYTES;
       if (entry.kind === EntryKind.command) answer = this.applyCommand(entry);
-      else if (entry.kind === EntryKind.membership) this.applyMembership(entry);
+      else if (entry.kind === EntryKind.membership) {
+        this.appliedMembership = decodeMembership(entry.data);
+      }
       this.applied = entry.index;
       this.pending.applied(entry, answer);
       this.checkpoint(entry);
@@ -368,11 +372,6 @@ export class Replica {
     });
   }
 
-  private applyMembership(entry: Entry): void {
-    this.appliedMembership = decodeMembership(entry.data);
-    this.context.membershipChanged(this, this.raft.membership);
-  }
-
   /** At a segment's first index the state before it is kept (decision 7 in DESIGN.md). */
   private checkpoint(entry: Entry): void {
     if (!this.checkpoints.dueAfter(entry.index)) return;
@@ -382,6 +381,14 @@ export class Replica {
       membership: this.appliedMembership,
     });
     if (base !== null) this.step({ kind: "compacted", snapshot: base });
+  }
+
+  /** A membership is effective as soon as it is in the log: addresses are needed then. */
+  private noticeMembership(): void {
+    const { membership } = this.raft;
+    if (membership === this.knownMembership) return;
+    this.knownMembership = membership;
+    this.context.membershipChanged(this, membership);
   }
 
   private notify(): void {
