@@ -89,6 +89,11 @@ export class PartitionMachine implements StateMachine {
     return index === null ? null : this.index.locate(this.index.offsetFrom(index));
   }
 
+  /** How many messages lie from `offset` to the end: the lag of who stands there. */
+  messagesFrom(offset: number): number {
+    return this.index.messagesFrom(offset);
+  }
+
   /** How many messages are left for a consumer of the HTTP API. */
   messagesLeft(consumer: number): number {
     return this.consumers.messagesLeft(consumer, this.index);

@@ -40,8 +40,6 @@ export class OffsetIndex {
   private open: Run | null = null;
   private gaps: OffsetGap[] = [];
   private next = 0;
-  /** Entries below this one are trimmed. */
-  private firstIndex = 0;
   /** The block that was looked at last, whose runs stay decoded. */
   private warm: RunBlock | null = null;
 
@@ -81,15 +79,12 @@ export class OffsetIndex {
 
   /** Forgets all entries below `index`; going back changes nothing. */
   trim(index: number): void {
-    if (index <= this.firstIndex) return;
-    this.firstIndex = index;
     const kept = this.blocks.filter((block) => block.endIndex > index);
     if (kept.length > 0 && kept[0].firstIndex < index) {
       const runs = kept[0].list().map((run) => runFrom(run, index)).filter((run) => run !== null);
       kept[0] = RunBlock.of(runs);
     }
     this.blocks = kept;
-    this.warm = null;
     if (this.open !== null) this.open = runFrom(this.open, index);
     this.gaps = this.gaps.filter((gap) => gap.to > this.startOffset);
   }
@@ -135,7 +130,6 @@ export class OffsetIndex {
 
   store(): Packable {
     return storedIndex.encode({
-      firstIndex: this.firstIndex,
       next: this.next,
       blocks: this.blocks.map((block) => block.store()),
       open: this.open,
@@ -147,7 +141,6 @@ export class OffsetIndex {
   static restore(packed: Packable): OffsetIndex {
     const stored = storedIndex.decode(packed, "offset index");
     const index = new OffsetIndex();
-    index.firstIndex = stored.firstIndex;
     index.next = stored.next;
     index.blocks = stored.blocks.map((block) => RunBlock.restore(block));
     index.open = stored.open;
@@ -190,7 +183,6 @@ export class OffsetIndex {
 }
 
 interface StoredIndex {
-  readonly firstIndex: number;
   readonly next: number;
   readonly blocks: readonly StoredBlock[];
   readonly open: Run | null;
@@ -198,7 +190,6 @@ interface StoredIndex {
 }
 
 const storedIndex: Codec<StoredIndex> = record<StoredIndex>({
-  firstIndex: whole,
   next: whole,
   blocks: list(record<StoredBlock>({
     firstIndex: whole,

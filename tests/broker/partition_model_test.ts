@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { concatBytes } from "../../lib/base/bytes.ts";
 import { Prng } from "../../lib/base/prng.ts";
 import { ONE_BATCH_PRODUCERS_FROM, PartitionMachine } from "../../lib/broker/partition.ts";
 import {
@@ -66,7 +67,9 @@ class Comparison {
       assertEquals(machine.offsetFrom(index), next?.baseOffset ?? this.model.end);
     }
     const batches = [...kept.values()];
+    const offsets = this.model.offsets();
     for (let offset = this.model.start - 1; offset <= this.model.end; offset += 1) {
+      assertEquals(machine.messagesFrom(offset), offsets.filter((one) => one >= offset).length);
       const batch = batches.find((one) => one.baseOffset + one.count > offset);
       const expected = batch === undefined
         ? null
@@ -74,7 +77,6 @@ class Comparison {
       assertEquals(machine.locate(offset), expected);
     }
     assertEquals([machine.startOffset, machine.endOffset], [this.model.start, this.model.end]);
-    const offsets = this.model.offsets();
     for (const [consumer, { next }] of this.model.consumers) {
       assertEquals(machine.messagesLeft(consumer), offsets.filter((one) => one >= next).length);
     }
@@ -205,6 +207,7 @@ class Comparison {
       damaged.subarray(0, this.random.below(damaged.length)),
       new Uint8Array(0),
       Uint8Array.of(0),
+      concatBytes([damaged, Uint8Array.of(0)]),
       Uint8Array.of(0x93, 1, 2),
       Uint8Array.of(0x91, 0x7f),
       Uint8Array.of(0x91, 6),

@@ -17,6 +17,7 @@ import {
   type PartitionCommand,
   produceAnswer,
 } from "../../lib/broker/partition_commands.ts";
+import { TimeIndex } from "../../lib/broker/partition_time.ts";
 import { Applier, batchOf, orCode, sentBy } from "./partition_support.ts";
 
 const fresh = () => new Applier(new PartitionMachine());
@@ -67,6 +68,15 @@ Deno.test("the last five batches of a producer are recognised, an older one is o
     offsetsOf(applier, [0, 1, 2, 3, 4, 5].map((sequence) => sentBy(1, sequence))),
     ["out_of_order_sequence", 1, 2, 3, 4, 5],
   );
+});
+
+Deno.test("a batch with a known sequence and another count is no repeat", () => {
+  const applier = fresh();
+  assertEquals(offsetsOf(applier, [sentBy(1, 0, 2), sentBy(1, 0, 1), sentBy(1, 2)]), [
+    0,
+    "out_of_order_sequence",
+    2,
+  ]);
 });
 
 Deno.test("a newer epoch begins with sequence 0 and fences the older one", () => {
@@ -278,6 +288,17 @@ Deno.test("the search by time begins at or before the first message that is late
   applier.command({ kind: "trim", index: applier.index });
   assertEquals(machine.searchFrom(0), null);
   assertEquals(machine.describe().sizeBytes, 0);
+});
+
+Deno.test("the points along the time go with the batches that they describe", () => {
+  const times = new TimeIndex();
+  for (let index = 1; index <= 10; index += 1) times.append(index, 600_000, index * 10);
+  const sizes = [1, 2, 3, 4, 5].map((index) => {
+    times.trim(index, false);
+    return times.sizeBytes;
+  });
+  assertEquals(sizes, [6_000_000, 6_000_000, 4_800_000, 4_800_000, 3_600_000]);
+  assertEquals([0, 60, 61, 100, 101].map((time) => times.searchFrom(time)), [5, 5, 7, 9, null]);
 });
 
 Deno.test("a question about everybody's place is answered, an unknown one refused", () => {
