@@ -19,7 +19,8 @@ import { refusalText, requestText } from "./wording.ts";
 /**
  * One way to the bank: the replica of this process, or a connection to another's. All reject with
  * `TrilogError`s, whose `outcomeUnknown` must be true unless the call certainly had no effect and
- * never will have one.
+ * never will have one. `timeoutMs` is the time until then; only the backend can tell in it whether
+ * anything may have happened, so it should make good use of it and answer before it is over.
  */
 export interface AtmBackend {
   /** Has a command replicated and applied; resolves with the machine's answer. */
@@ -37,19 +38,17 @@ export interface AtmClientOptions {
   readonly unique: () => string;
 }
 
-/** What is left of the promised time for printing the answer and for a slow machine. */
-const MARGIN_MS = 750;
-
-/**
- * Longest single try. A leader that has just died or been cut off never answers, while its
- * successor would; the request id makes the next try harmless.
- */
-const ATTEMPT_MS = 1_500;
+/** What is left of the promised time for printing the answer and for a busy machine. */
+const MARGIN_MS = 500;
+/** A try that would have less time than this is not made: it could only blur what is known. */
+const SHORTEST_ATTEMPT_MS = 500;
+/** A backend that says nothing by the end of its own time gets this much more. */
+const GRACE_MS = 250;
 
 const FIRST_PAUSE_MS = 10;
 const LONGEST_PAUSE_MS = 200;
 
-assert(MARGIN_MS + 2 * ATTEMPT_MS < limits.answerMs, "there is time to ask the bank again");
+assert(MARGIN_MS + SHORTEST_ATTEMPT_MS + GRACE_MS < limits.answerMs, "there is time to ask");
 
 export class AtmClient {
   private readonly backend: AtmBackend;
@@ -168,17 +167,16 @@ class Attempts {
 
   /** The first answer, or null. */
   async run<T>(attempt: (timeoutMs: number) => Promise<T>): Promise<T | null> {
-    for (let left = this.left(); left > 0; left = this.left()) {
-      const timeoutMs = Math.min(left, ATTEMPT_MS);
+    for (let left = this.left(); left >= SHORTEST_ATTEMPT_MS; left = this.left()) {
       try {
-        return await this.within(timeoutMs, attempt(timeoutMs));
+        return await this.within(left, attempt(left - GRACE_MS));
       } catch (thrown) {
         const error = toTrilogError(thrown);
         this.reason = error.message;
         if (error.outcomeUnknown) this.certain = false;
         if (!error.retryable) return null;
       }
-      await sleep(this.clock, Math.min(this.pauseMs, Math.max(0, this.left())));
+      await sleep(this.clock, this.pauseMs);
       this.pauseMs = Math.min(this.pauseMs * 2, LONGEST_PAUSE_MS);
     }
     return null;

@@ -21,10 +21,13 @@ const STATUS: AtmStatus = {
   members: [{ name: "a1", address: "127.0.0.1:7001", role: "voter" }],
 };
 
-/** What happens to one call: nothing bad, or an error before or after the bank took it. */
+/**
+ * What happens to one call: nothing bad, an error before or after the bank took it, or silence
+ * until the time is up ("slow") and beyond ("hangs").
+ */
 type Fate =
   | "ok"
-  | { readonly before: ErrorCode }
+  | { readonly before: ErrorCode; readonly slow?: true }
   | { readonly after: ErrorCode }
   | "hangs before"
   | "hangs after";
@@ -41,30 +44,32 @@ class Line implements AtmBackend {
     readonly queryFates: Fate[] = [],
   ) {}
 
-  command(command: Uint8Array): Promise<Uint8Array> {
+  command(command: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
     const decoded = decodeCommand(command)!;
     this.commands.push(decoded.requestId);
-    return this.suffer(this.commandFates.shift() ?? "ok", () => this.bank.applyBytes(command));
+    const fate = this.commandFates.shift() ?? "ok";
+    return this.suffer(fate, timeoutMs, () => this.bank.applyBytes(command));
   }
 
-  query(question: Uint8Array, stale: boolean): Promise<Uint8Array> {
+  query(question: Uint8Array, stale: boolean, timeoutMs: number): Promise<Uint8Array> {
     if (stale) this.stale += 1;
     const fate = stale ? "ok" : this.queryFates.shift() ?? "ok";
     assert(stale === (decodeQuestion(question)!.op === "requests"));
-    return this.suffer(fate, () => this.bank.machine.query(question));
+    return this.suffer(fate, timeoutMs, () => this.bank.machine.query(question));
   }
 
-  status(): Promise<AtmStatus> {
-    return this.suffer(this.queryFates.shift() ?? "ok", () => STATUS);
+  status(timeoutMs: number): Promise<AtmStatus> {
+    return this.suffer(this.queryFates.shift() ?? "ok", timeoutMs, () => STATUS);
   }
 
-  private async suffer<T>(fate: Fate, run: () => T): Promise<T> {
+  private async suffer<T>(fate: Fate, timeoutMs: number, run: () => T): Promise<T> {
     this.calls += 1;
     await sleep(this.clock, 1);
     if (fate === "ok") return run();
     if (fate === "hangs after") run();
     if (typeof fate === "string") return await new Promise(() => {});
     if ("after" in fate) run();
+    if ("slow" in fate) await sleep(this.clock, timeoutMs - 1);
     throw new TrilogError("after" in fate ? fate.after : fate.before, "Cannot do it: told so");
   }
 }
@@ -179,9 +184,9 @@ const UNKNOWN: Fate[] = [
   { before: "outcome_unknown" },
   { after: "outcome_unknown" },
   { before: "cancelled" },
-  "hangs before",
-  "hangs after",
 ];
+/** Backends that break their promise to answer in time. */
+const SILENT: Fate[] = ["hangs before", "hangs after"];
 
 for (const fate of UNKNOWN) {
   Deno.test(`a try of unknown outcome (${JSON.stringify(fate)}) is repeated and moves money once`, async () => {
@@ -193,7 +198,9 @@ for (const fate of UNKNOWN) {
     assertEquals(atm.line.commands.length, 2);
     assertEquals(atm.line.bank.balance("alice"), 100);
   });
+}
 
+for (const fate of [...UNKNOWN, ...SILENT]) {
   Deno.test(`for ever ${JSON.stringify(fate)} is outcome_unknown with an id that repeats safely`, async () => {
     const atm = new Atm(always(fate));
     const outcome = await atm.type("deposit alice 1");
@@ -225,6 +232,12 @@ Deno.test("certain failures until the time is up are unavailable, and nothing mo
   }
 });
 
+Deno.test("a backend that takes all its time and then knows that nothing happened is believed", async () => {
+  const atm = new Atm(always({ before: "unavailable", slow: true }));
+  assertEquals(codeOf(await atm.type("deposit alice 1")), "unavailable");
+  assertEquals(atm.line.commands.length, 1);
+});
+
 Deno.test("under an id of the user's own a certain failure is outcome_unknown: an earlier call may have moved it", async () => {
   const atm = new Atm([{ after: "cancelled" }, ...always({ before: "unavailable" })]);
   assertEquals(codeOf(await atm.type("deposit alice 1 --request-id mine")), "outcome_unknown");
@@ -247,12 +260,13 @@ Deno.test("a failure that no repeat mends ends at once", async () => {
 
 Deno.test("a question is asked again, and is unavailable when nobody ever answers", async () => {
   for (const line of ["balance alice", "accounts", "history alice", "status"]) {
-    for (
-      const fate of [{ before: "not_leader" }, { after: "cancelled" }, "hangs before"] as const
-    ) {
+    for (const fate of [{ before: "not_leader" }, { after: "cancelled" }] as const) {
       const mended = new Atm([], [fate]);
       await mended.type("deposit alice 1");
       assertEquals(codeOf(await mended.type(line)), "ok");
+    }
+    const fates = [{ before: "not_leader" }, { after: "cancelled" }, "hangs before"] as const;
+    for (const fate of fates) {
       const broken = new Atm([], always(fate));
       await broken.type("deposit alice 1");
       assertEquals(codeOf(await broken.type(line)), "unavailable");
@@ -297,7 +311,10 @@ Deno.test("accounts are listed over all pages", async () => {
 });
 
 Deno.test("no timer is left behind", async () => {
-  const atm = new Atm([{ before: "not_leader" }, "hangs after"], ["hangs before"]);
+  const atm = new Atm([{ before: "not_leader" }, "hangs after"], [
+    { after: "cancelled" },
+    "hangs before",
+  ]);
   await atm.type("deposit alice 1");
   await atm.type("balance alice");
   assertEquals(atm.clock.pendingTimers, 0);
