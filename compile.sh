@@ -2,7 +2,9 @@
 # Makes dist/trilog, one file that needs nothing else: by `deno compile` where its runtime base can
 # be had, else a self-extracting file (shell stub, bundle, deno). Says which one it made.
 #
-#   deno task compile [--target x86_64-unknown-linux-gnu]
+#   deno task compile [--target aarch64-unknown-linux-gnu]
+#
+# A build for another system is dist/trilog-TARGET.
 #
 # DENO            the deno to build with and, in a self-extracting file, to ship
 # DENORT_BIN      a runtime base for `deno compile`, instead of the download
@@ -36,6 +38,8 @@ find_deno() {
 deno=$(find_deno)
 read -r version host < <("$deno" eval 'console.log(Deno.version.deno, Deno.build.target)')
 target=${target:-$host}
+output=dist/trilog
+[ "$target" = "$host" ] || output=dist/trilog-$target
 export DENO_NO_UPDATE_CHECK=1 NO_COLOR=1
 
 # The least that works: files anywhere (data directories, tokens), the network, our own variables,
@@ -46,7 +50,7 @@ mkdir -p dist
 work=$(mktemp -d "$PWD/dist/build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# Exits 0 when dist/trilog was made, 1 when the base cannot be had. That outcome is remembered for
+# Returns 0 when the file was made, 1 when the base cannot be had. That outcome is remembered for
 # a day, so that only the first build waits for a download that fails.
 compile_with_base() {
   local remembered="dist/.no-base-$version-$target"
@@ -115,5 +119,5 @@ else
   build_self_extracting
   kind="self-extracting (the runtime base of deno $version for $target cannot be had)"
 fi
-mv -f "$work/trilog" dist/trilog
-echo "dist/trilog: $target, $kind, $(size_of dist/trilog) bytes"
+mv -f "$work/trilog" "$output"
+echo "$output: $target, $kind, $(size_of "$output") bytes"
