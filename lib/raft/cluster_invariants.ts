@@ -1,0 +1,134 @@
+/**
+ * The promises of Raft across all nodes of a group (paper figure 3): election safety, log
+ * matching, leader completeness, state-machine safety, and one vote per term and node for ever. An
+ * observer with perfect memory: tell it everything that the nodes do, crashes included.
+ */
+
+import { assert } from "../base/assert.ts";
+import { equalBytes } from "../base/bytes.ts";
+import type { Entry, Index, LogId, Message, RaftStatus, Ready, ReplicaId, Term } from "./types.ts";
+
+/** Terms of one node's log, from `base` on; what it may lose in a crash included. */
+interface ObservedLog {
+  base: LogId;
+  /** Terms of base.index + 1, base.index + 2, ... */
+  terms: Term[];
+  applied: Index;
+}
+
+export class ClusterInvariants {
+  private readonly leaders: Map<Term, ReplicaId> = new Map();
+  private readonly votes: Map<string, ReplicaId> = new Map();
+  /** Every entry that any log ever held, by `index/term`, with the term before it. */
+  private readonly entries: Map<string, { readonly entry: Entry; readonly before: Term }> =
+    new Map();
+  /** Every entry that any node ever applied. */
+  private readonly applied: Map<Index, Entry> = new Map();
+  private readonly logs: Map<ReplicaId, ObservedLog> = new Map();
+  /** The last entry known to be committed. */
+  private lastCommitted: LogId = { index: 0, term: 0 };
+
+  /** A node starts, or starts again, with a log that ends so. */
+  started(id: ReplicaId, base: LogId, last: LogId, applied: Index): void {
+    const known = this.logs.get(id);
+    const terms: Term[] = [];
+    for (let index = base.index + 1; index <= last.index; index += 1) {
+      const term = known === undefined ? null : termIn(known, index);
+      assert(term !== null, "a restarted log holds what the log held before");
+      terms.push(term);
+    }
+    this.logs.set(id, { base, terms, applied });
+  }
+
+  /** After every step and every Ready. */
+  observe(status: RaftStatus): void {
+    if (status.role !== "leader") return;
+    const known = this.leaders.get(status.term);
+    assert(known === undefined || known === status.id, "election safety: one leader in a term");
+    if (known !== undefined) return;
+    this.leaders.set(status.term, status.id);
+    const { index, term } = this.lastCommitted;
+    if (term > status.term) return;
+    const held = termIn(this.logs.get(status.id)!, index);
+    const compacted = index <= this.logs.get(status.id)!.base.index;
+    assert(compacted || held === term, "leader completeness: a leader holds what is committed");
+  }
+
+  /** When a node's Ready was taken. */
+  took(id: ReplicaId, ready: Ready): void {
+    const log = this.logs.get(id)!;
+    if (ready.hardState?.vote) this.voted(id, ready.hardState.term, ready.hardState.vote);
+    for (const message of ready.messagesAfterSync) this.promised(message);
+    if (ready.snapshot !== null) {
+      const { last } = ready.snapshot;
+      const kept = termIn(log, last.index) === last.term;
+      log.terms = kept ? log.terms.slice(last.index - log.base.index) : [];
+      log.base = last;
+      log.applied = Math.max(log.applied, last.index);
+      this.committed(last);
+    }
+    for (const entry of ready.entries) this.appended(log, entry);
+    for (const entry of ready.committed) this.applies(log, entry);
+  }
+
+  /** A node's log now starts after `base`. */
+  compacted(id: ReplicaId, base: LogId): void {
+    const log = this.logs.get(id)!;
+    if (base.index <= log.base.index) return;
+    assert(termIn(log, base.index) === base.term, "a log is compacted at an entry of its own");
+    log.terms = log.terms.slice(base.index - log.base.index);
+    log.base = base;
+  }
+
+  private voted(id: ReplicaId, term: Term, vote: ReplicaId): void {
+    const key = `${id}@${term}`;
+    const known = this.votes.get(key) ?? vote;
+    assert(known === vote, "one vote per term and node");
+    this.votes.set(key, vote);
+  }
+
+  private promised(message: Message): void {
+    if (message.kind !== "vote_response" || message.preVote || !message.granted) return;
+    this.voted(message.from, message.requestTerm, message.to);
+  }
+
+  private appended(log: ObservedLog, entry: Entry): void {
+    const before = termIn(log, entry.index - 1);
+    assert(before !== null, "entries follow what the log holds");
+    log.terms.length = entry.index - log.base.index - 1;
+    log.terms.push(entry.term);
+    const key = `${entry.index}/${entry.term}`;
+    const known = this.entries.get(key);
+    if (known === undefined) this.entries.set(key, { entry, before });
+    else {
+      const same = known.before === before && sameEntry(known.entry, entry);
+      assert(same, "log matching: an entry's name stands for one entry and one prefix");
+    }
+  }
+
+  private applies(log: ObservedLog, entry: Entry): void {
+    assert(entry.index === log.applied + 1, "entries are applied once each, in order");
+    log.applied = entry.index;
+    const known = this.applied.get(entry.index);
+    if (known === undefined) this.applied.set(entry.index, entry);
+    else {
+      const same = known.term === entry.term && sameEntry(known, entry);
+      assert(same, "state-machine safety: an index is applied with one entry everywhere");
+    }
+    this.committed(entry);
+  }
+
+  private committed({ index, term }: LogId): void {
+    if (index > this.lastCommitted.index) this.lastCommitted = { index, term };
+  }
+}
+
+function termIn(log: ObservedLog, index: Index): Term | null {
+  if (index === log.base.index) return log.base.term;
+  return log.terms[index - log.base.index - 1] ?? null;
+}
+
+function sameEntry(left: Entry, right: Entry): boolean {
+  return left === right ||
+    (left.kind === right.kind && left.timeMs === right.timeMs && equalBytes(left.data, right.data));
+}

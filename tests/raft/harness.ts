@@ -1,0 +1,476 @@
+/**
+ * Some cores in one process. Nothing happens by itself: the test moves the time, delivers
+ * messages, answers for the disk and for the state machine, and crashes nodes. Every step of
+ * every test runs through here, with all invariants checked before and after.
+ */
+
+import { assert } from "@std/assert";
+import { utf8 } from "../../lib/base/bytes.ts";
+import { Prng } from "../../lib/base/prng.ts";
+import { ClusterInvariants } from "../../lib/raft/cluster_invariants.ts";
+import { checkReady, checkState, checkTransition } from "../../lib/raft/invariants.ts";
+import { decodeMembership } from "../../lib/raft/membership.ts";
+import { Raft } from "../../lib/raft/raft.ts";
+import {
+  type Entry,
+  EntryKind,
+  type HardState,
+  type Index,
+  type InitialState,
+  type Input,
+  type LogId,
+  type Membership,
+  type MembershipTarget,
+  type Message,
+  type Outcome,
+  type RaftOptions,
+  type RaftStatus,
+  type Ready,
+  type ReplicaId,
+  type SnapshotMeta,
+  type TermRun,
+} from "../../lib/raft/types.ts";
+
+export const ELECTION_MS = 100;
+export const HEARTBEAT_MS = 20;
+
+export function optionsOf(id: ReplicaId, changes: Partial<RaftOptions> = {}): RaftOptions {
+  return {
+    id,
+    electionTimeoutMs: ELECTION_MS,
+    heartbeatMs: HEARTBEAT_MS,
+    leaseMs: 0,
+    clockErrorRatio: 0.01,
+    maxAppendBytes: 1024 * 1024,
+    maxInflightMessages: 64,
+    maxInflightBytes: 8 * 1024 * 1024,
+    maxUncommittedBytes: 32 * 1024 * 1024,
+    entryCacheBytes: 1024 * 1024,
+    diskStallMs: 1_000_000,
+    ...changes,
+  };
+}
+
+export function targetOf(
+  voters: readonly ReplicaId[],
+  learners: readonly ReplicaId[] = [],
+): MembershipTarget {
+  const nodes = Object.fromEntries(
+    [...voters, ...learners].map((id) => [id, { name: `n${id}`, address: `host:${id}` }]),
+  );
+  return { voters, learners, nodes };
+}
+
+export function membershipOf(
+  voters: readonly ReplicaId[],
+  learners: readonly ReplicaId[] = [],
+): Membership {
+  const { nodes } = targetOf(voters, learners);
+  return { voters, outgoing: [], learners, learnersNext: [], nodes };
+}
+
+/** What a node's disk holds: a crash leaves this and nothing else. */
+export interface Durable {
+  hardState: HardState;
+  snapshot: SnapshotMeta | null;
+  /** Entries after the snapshot. */
+  entries: Entry[];
+  baseMembership: Membership;
+}
+
+export function blankDisk(membership: Membership): Durable {
+  return {
+    hardState: { term: 0, vote: null, commit: 0 },
+    snapshot: null,
+    entries: [],
+    baseMembership: membership,
+  };
+}
+
+function baseOf(disk: Durable): LogId {
+  return disk.snapshot?.last ?? { index: 0, term: 0 };
+}
+
+export function lastOf(disk: Durable): LogId {
+  const entry = disk.entries[disk.entries.length - 1];
+  return entry === undefined ? baseOf(disk) : { index: entry.index, term: entry.term };
+}
+
+/** What storage would recover from a disk. */
+export function initialOf(disk: Durable, applied = baseOf(disk).index): InitialState {
+  const { hardState, snapshot, entries, baseMembership } = disk;
+  const base = baseOf(disk);
+  const termRuns: TermRun[] = base.index > 0 ? [[base.term, base.index]] : [];
+  for (const { term, index } of entries) {
+    if (termRuns.length === 0 || termRuns[termRuns.length - 1][0] !== term) {
+      termRuns.push([term, index]);
+    }
+  }
+  return {
+    hardState,
+    snapshot,
+    applied,
+    last: lastOf(disk),
+    termRuns,
+    lastTimeMs: entries[entries.length - 1]?.timeMs ?? snapshot?.timeMs ?? 0,
+    memberships: entries.filter((entry) => entry.kind === EntryKind.membership)
+      .map(({ index, data }) => ({ index, membership: decodeMembership(data) })),
+    baseMembership: snapshot?.membership ?? baseMembership,
+  };
+}
+
+/** Writes a Ready's content over what the disk holds. */
+function persist(disk: Durable, ready: Ready): void {
+  if (ready.hardState !== null) disk.hardState = ready.hardState;
+  if (ready.snapshot !== null) {
+    const { last } = ready.snapshot;
+    const held = disk.entries.find((entry) => entry.index === last.index);
+    disk.entries = held?.term === last.term
+      ? disk.entries.filter((entry) => entry.index > last.index)
+      : [];
+    disk.snapshot = ready.snapshot;
+  }
+  if (ready.entries.length > 0) {
+    disk.entries.length = ready.entries[0].index - baseOf(disk).index - 1;
+    disk.entries.push(...ready.entries);
+  }
+}
+
+export class TestNode {
+  readonly id: ReplicaId;
+  readonly options: RaftOptions;
+  raft!: Raft;
+  disk: Durable;
+  /** Readys taken whose content is not yet durable, oldest first. */
+  unsynced: Ready[] = [];
+  /** Entries handed out and not yet reported as applied. */
+  unapplied: Entry[] = [];
+  fetches: Ready["fetches"][number][] = [];
+  snapshotsToSend: ReplicaId[] = [];
+  /** Everything ever applied by this incarnation, in order. */
+  applied: Entry[] = [];
+  outcomes: Outcome[] = [];
+  alive = true;
+
+  constructor(options: RaftOptions, disk: Durable) {
+    this.id = options.id;
+    this.options = options;
+    this.disk = disk;
+  }
+
+  get status(): RaftStatus {
+    return this.raft.status();
+  }
+
+  outcome(requestId: number): Outcome | undefined {
+    return this.outcomes.findLast((outcome) => outcome.requestId === requestId);
+  }
+}
+
+export interface ClusterOptions {
+  readonly voters?: readonly ReplicaId[];
+  readonly learners?: readonly ReplicaId[];
+  /** Nodes that start blank, outside the membership. */
+  readonly blanks?: readonly ReplicaId[];
+  readonly options?: Partial<RaftOptions>;
+  readonly optionsById?: Readonly<Record<ReplicaId, Partial<RaftOptions>>>;
+  readonly seed?: number;
+  readonly disks?: Readonly<Record<ReplicaId, Durable>>;
+}
+
+export class Cluster {
+  nowMs = 0;
+  readonly nodes: Map<ReplicaId, TestNode> = new Map();
+  /** Messages under way, oldest first. */
+  network: Message[] = [];
+  readonly invariants = new ClusterInvariants();
+  readonly random: Prng;
+  /** Directed links that lose everything: `from>to`. */
+  readonly cut: Set<string> = new Set();
+  onReady: (node: TestNode, ready: Ready) => void = () => {};
+  private requests = 0;
+
+  constructor(setup: ClusterOptions = {}) {
+    const voters = setup.voters ?? ["1", "2", "3"];
+    const learners = setup.learners ?? [];
+    const membership = membershipOf(voters, learners);
+    this.random = new Prng(setup.seed ?? 1);
+    for (const id of [...voters, ...learners, ...(setup.blanks ?? [])]) {
+      const disk = setup.disks?.[id] ??
+        blankDisk(setup.blanks?.includes(id) ? membershipOf([]) : membership);
+      const options = optionsOf(id, { ...setup.options, ...setup.optionsById?.[id] });
+      const node = new TestNode(options, disk);
+      this.nodes.set(id, node);
+      this.seedInvariants(node);
+      this.boot(node);
+    }
+  }
+
+  /** Logs that a test starts with were written by somebody: tell the observer. */
+  private seedInvariants(node: TestNode): void {
+    const base = baseOf(node.disk);
+    this.invariants.started(node.id, base, base, base.index);
+    this.invariants.took(node.id, {
+      sequence: 0,
+      hardState: null,
+      mustSync: true,
+      snapshot: null,
+      entries: node.disk.entries,
+      messages: [],
+      messagesAfterSync: [],
+      committed: [],
+      fetches: [],
+      snapshotsToSend: [],
+      outcomes: [],
+    });
+  }
+
+  private boot(node: TestNode): void {
+    const base = baseOf(node.disk);
+    node.raft = new Raft(node.options, initialOf(node.disk), this.random.fork());
+    this.invariants.started(node.id, base, lastOf(node.disk), base.index);
+    checkState(node.status);
+  }
+
+  node(id: ReplicaId): TestNode {
+    return this.nodes.get(id)!;
+  }
+
+  status(id: ReplicaId): RaftStatus {
+    return this.node(id).status;
+  }
+
+  /** One input to one node. */
+  step(id: ReplicaId, input: Input): void {
+    const node = this.node(id);
+    if (!node.alive) return;
+    const before = node.status;
+    node.raft.step(input, this.nowMs);
+    const after = node.status;
+    checkState(after);
+    checkTransition(before, after, input);
+    this.invariants.observe(after);
+  }
+
+  /** Takes a node's Ready: messages go to the network, the rest waits for the test. */
+  take(id: ReplicaId): Ready | null {
+    const node = this.node(id);
+    if (!node.alive) return null;
+    const ready = node.raft.takeReady();
+    if (ready === null) return null;
+    const status = node.status;
+    checkState(status);
+    checkReady(ready, status);
+    this.invariants.took(id, ready);
+    this.invariants.observe(status);
+    this.send(ready.messages);
+    if (ready.mustSync) node.unsynced.push(ready);
+    else this.send(ready.messagesAfterSync);
+    if (ready.snapshot !== null) {
+      node.unapplied = [];
+      node.applied = [];
+    }
+    node.unapplied.push(...ready.committed);
+    node.fetches.push(...ready.fetches);
+    node.snapshotsToSend.push(...ready.snapshotsToSend);
+    node.outcomes.push(...ready.outcomes);
+    this.onReady(node, ready);
+    return ready;
+  }
+
+  private send(messages: readonly Message[]): void {
+    for (const message of messages) {
+      if (!this.cut.has(`${message.from}>${message.to}`)) this.network.push(message);
+    }
+  }
+
+  /** The disk answers for the oldest `count` Readys. */
+  sync(id: ReplicaId, count = Infinity): void {
+    const node = this.node(id);
+    const done = node.unsynced.splice(0, Math.min(count, node.unsynced.length));
+    if (done.length === 0) return;
+    for (const ready of done) {
+      persist(node.disk, ready);
+      this.send(ready.messagesAfterSync);
+    }
+    this.step(id, { kind: "synced", sequence: done[done.length - 1].sequence });
+  }
+
+  /** The state machine applies all it was given. */
+  apply(id: ReplicaId): void {
+    const node = this.node(id);
+    const entries = node.unapplied.splice(0);
+    if (entries.length === 0) return;
+    node.applied.push(...entries);
+    this.step(id, { kind: "applied", index: entries[entries.length - 1].index });
+  }
+
+  /** The store answers the fetches of a node. */
+  fetch(id: ReplicaId): void {
+    const node = this.node(id);
+    for (const { to, from, maxBytes } of node.fetches.splice(0)) {
+      const entries: Entry[] = [];
+      let bytes = 0;
+      for (const entry of node.disk.entries) {
+        if (entry.index < from) continue;
+        bytes += entry.data.length;
+        if (entries.length > 0 && bytes > maxBytes) break;
+        entries.push(entry);
+      }
+      this.step(id, { kind: "fetched", to, entries: entries[0]?.index === from ? entries : [] });
+    }
+  }
+
+  /** Snapshots that a node was told to send arrive, or do not. */
+  sendSnapshots(id: ReplicaId, ok = true): void {
+    const node = this.node(id);
+    for (const to of node.snapshotsToSend.splice(0)) {
+      const { snapshot } = node.disk;
+      const arrives = ok && snapshot !== null && (this.nodes.get(to)?.alive ?? false) &&
+        !this.cut.has(`${id}>${to}`);
+      if (arrives) {
+        const { term } = node.status;
+        this.step(to, {
+          kind: "message",
+          message: { kind: "snapshot_installed", from: id, to, term, meta: snapshot },
+        });
+      }
+      this.step(id, { kind: "snapshot_sent", to, ok: arrives });
+    }
+  }
+
+  deliver(message: Message): void {
+    const node = this.nodes.get(message.to);
+    if (node === undefined || this.cut.has(`${message.from}>${message.to}`)) return;
+    this.step(message.to, { kind: "message", message });
+  }
+
+  /** Delivers the messages under way that `wanted` picks, in order; not what they cause. */
+  deliverAll(wanted: (message: Message) => boolean = () => true): number {
+    const now = this.network.filter(wanted);
+    this.network = this.network.filter((message) => !wanted(message));
+    for (const message of now) this.deliver(message);
+    return now.length;
+  }
+
+  /** Loses the messages under way that `unwanted` picks. */
+  drop(unwanted: (message: Message) => boolean = () => true): void {
+    this.network = this.network.filter((message) => !unwanted(message));
+  }
+
+  /** Everything but time: Readys, disks, machines and messages, until nothing is left to do. */
+  settle(ids: readonly ReplicaId[] = [...this.nodes.keys()]): void {
+    const among = (message: Message) => ids.includes(message.to);
+    for (let turn = 0; turn < 10_000; turn += 1) {
+      let busy = false;
+      for (const id of ids) {
+        while (this.take(id) !== null) {
+          busy = true;
+          this.sync(id);
+          this.apply(id);
+          this.fetch(id);
+          this.sendSnapshots(id);
+        }
+      }
+      if (this.deliverAll(among) === 0 && !busy) return;
+    }
+    throw new Error("the cluster does not settle");
+  }
+
+  /** Moves the time in steps of a tick, and settles after each. */
+  advance(durationMs: number, ids?: readonly ReplicaId[], tickMs = 5): void {
+    const end = this.nowMs + durationMs;
+    while (this.nowMs < end) {
+      this.nowMs = Math.min(end, this.nowMs + tickMs);
+      for (const id of ids ?? this.nodes.keys()) this.step(id, { kind: "tick" });
+      this.settle(ids);
+    }
+  }
+
+  /** Makes a node leader by letting its timer run out first. */
+  elect(id: ReplicaId): void {
+    for (let tries = 0; tries < 100 && this.status(id).role !== "leader"; tries += 1) {
+      this.nowMs += 2 * ELECTION_MS;
+      this.step(id, { kind: "tick" });
+      this.settle();
+    }
+    assert(this.status(id).role === "leader", `node ${id} becomes leader`);
+  }
+
+  leader(): TestNode | undefined {
+    const leaders = [...this.nodes.values()].filter((node) =>
+      node.alive && node.status.role === "leader"
+    );
+    return leaders.sort((left, right) => right.status.term - left.status.term)[0];
+  }
+
+  propose(id: ReplicaId, text: string): number {
+    this.requests += 1;
+    this.step(id, {
+      kind: "propose",
+      requestId: this.requests,
+      data: utf8(text),
+      timeMs: 1_000 + this.nowMs,
+    });
+    return this.requests;
+  }
+
+  read(id: ReplicaId): number {
+    this.requests += 1;
+    this.step(id, { kind: "read", requestId: this.requests });
+    return this.requests;
+  }
+
+  change(id: ReplicaId, next: MembershipTarget): number {
+    this.requests += 1;
+    this.step(id, { kind: "change_members", requestId: this.requests, next, timeMs: 0 });
+    return this.requests;
+  }
+
+  /** Cuts a node off from all others, both ways. */
+  isolate(id: ReplicaId): void {
+    for (const other of this.nodes.keys()) {
+      if (other === id) continue;
+      this.cut.add(`${id}>${other}`);
+      this.cut.add(`${other}>${id}`);
+    }
+    this.drop((message) => message.from === id || message.to === id);
+  }
+
+  heal(): void {
+    this.cut.clear();
+  }
+
+  /** Stops a node; what was not synced is gone. */
+  crash(id: ReplicaId): void {
+    const node = this.node(id);
+    node.alive = false;
+    node.unsynced = [];
+    node.unapplied = [];
+    node.applied = [];
+    node.fetches = [];
+    node.snapshotsToSend = [];
+  }
+
+  restart(id: ReplicaId): void {
+    if (this.node(id).alive) this.crash(id);
+    this.node(id).alive = true;
+    this.boot(this.node(id));
+  }
+
+  /** Cuts a node's log up to an applied and durable index. */
+  compact(id: ReplicaId, index: Index): void {
+    const node = this.node(id);
+    const at = node.disk.entries.findIndex((entry) => entry.index === index);
+    assert(at >= 0 && index <= node.status.applied, "only what is durable and applied is cut");
+    const { term, timeMs } = node.disk.entries[at];
+    const { memberships, baseMembership } = initialOf(node.disk);
+    const membership = memberships.findLast((change) => change.index <= index)?.membership ??
+      baseMembership;
+    const meta: SnapshotMeta = { last: { index, term }, timeMs, membership };
+    node.disk.snapshot = meta;
+    node.disk.entries = node.disk.entries.slice(at + 1);
+    this.invariants.compacted(id, meta.last);
+    this.step(id, { kind: "compacted", snapshot: meta });
+  }
+}
