@@ -42,5 +42,12 @@ case $self in
   *) TRILOG_EXECUTABLE=$PWD/$self ;;
 esac
 export TRILOG_EXECUTABLE DENO_DIR="$cache/runtime" DENO_NO_UPDATE_CHECK=1
+# The right to start this file again (`trilog up`), and nothing else. Under variables of the
+# dynamic linker deno asks for the right to start anything, and a comma would make a list.
+run=--allow-run=$TRILOG_EXECUTABLE
+linker=${LD_PRELOAD-}${LD_LIBRARY_PATH-}${LD_AUDIT-}${DYLD_LIBRARY_PATH-}${DYLD_INSERT_LIBRARIES-}
+case ${linker:+,}$TRILOG_EXECUTABLE in
+  *,*) run=--allow-run ;;
+esac
 exec "$deno" run --quiet --no-prompt --no-config --no-lock --no-remote --no-npm --no-check \
-  @PERMISSIONS@ --allow-run="$TRILOG_EXECUTABLE" "$bundle" "$@"
+  @PERMISSIONS@ "$run" "$bundle" "$@"
