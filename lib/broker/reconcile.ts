@@ -8,7 +8,10 @@
  * vote).
  */
 
-/** A replica that the managers want here. */
+/**
+ * What the managers want of a group that concerns this broker: to host a replica, or where it is
+ * not among `replicas` any more, to serve until the group has let it go.
+ */
 export interface WantedReplica {
   readonly groupId: string;
   readonly epoch: number;
@@ -71,13 +74,16 @@ export function reconcile(
   const hostedGroups = new Set(hosted.map((replica) => replica.groupId));
   const buried = new Set(wanted.tombstones.map(({ groupId, epoch }) => `${groupId} ${epoch}`));
   const actions: Action[] = [];
-  for (const { groupId, epoch } of wanted.replicas) {
-    if (!hostedGroups.has(groupId)) actions.push({ kind: "create", groupId, epoch });
+  for (const { groupId, epoch, replicas } of wanted.replicas) {
+    if (hostedGroups.has(groupId) || !replicas.includes(self)) continue;
+    actions.push({ kind: "create", groupId, epoch });
   }
   for (const replica of hosted) {
-    const here = wantedByGroup.get(replica.groupId);
-    const action = here === undefined && buried.has(`${replica.groupId} ${replica.epoch}`)
-      ? { kind: "delete", groupId: replica.groupId, epoch: replica.epoch } as const
+    const { groupId, epoch } = replica;
+    const here = wantedByGroup.get(groupId);
+    const released = !here?.replicas.includes(self) && buried.has(`${groupId} ${epoch}`);
+    const action = released
+      ? { kind: "delete", groupId, epoch } as const
       : keep(self, here, replica);
     if (action !== null) actions.push(action);
   }

@@ -84,7 +84,10 @@ export interface HeartbeatBrokerRequest {
   readonly hosted: readonly HostedReplica[];
 }
 
-/** A replica that a broker should host. */
+/**
+ * What is wanted of a group that concerns a broker: to host a replica, or where it is not among
+ * `replicas` any more, to serve (and to lead the change) until the group has let it go.
+ */
 export interface AssignedReplica {
   readonly groupId: string;
   readonly epoch: number;

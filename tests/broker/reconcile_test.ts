@@ -56,6 +56,15 @@ Deno.test("a tombstone of another group or epoch, or of a wanted replica, delete
   assertEquals(plan([want(["a"])], [host(null)], [{ groupId: group, epoch: 1 }]), []);
 });
 
+Deno.test("a broker that is moved away from creates nothing, but goes on leading the way out", () => {
+  const wanted = [want(["b", "c", "d"])];
+  assertEquals(plan(wanted, []), []);
+  assertEquals(plan(wanted, [host(lead(["a", "b", "c"]))]), [change(["a", "b", "c"], ["d"])]);
+  const level = lead(["a", "b", "c"], { learners: ["d"], caughtUp: ["b", "c", "d"] });
+  assertEquals(plan(wanted, [host(level)]), [change(["b", "c", "d"], [])]);
+  assertEquals(plan(wanted, [host(null)], [{ groupId: group, epoch: 1 }]), [erase]);
+});
+
 Deno.test("a replica of another epoch than the wanted one is neither opened nor deleted", () => {
   assertEquals(plan([want(["a", "b", "c"], 2)], [host(null, { open: false })]), []);
 });

@@ -1,0 +1,136 @@
+/**
+ * What brokers said in their last heartbeats: memory of the leading manager, empty after an
+ * election. From it follows what is worth a replicated `report`. Pure.
+ */
+
+import {
+  type Buried,
+  isUnwanted,
+  type PartitionReport,
+  reported,
+  type ReportFields,
+  type Retirement,
+} from "./reports.ts";
+
+import type { MetadataView, Partition } from "./state.ts";
+
+/** A partition that a broker leads. */
+export interface LedPartition extends Omit<PartitionReport, "leader"> {
+  /** Bytes on the leader's disk. */
+  readonly sizeBytes: number;
+}
+
+export interface Heartbeat {
+  /** Placement version that the broker knew before it looked at what it hosts. */
+  readonly assignmentVersion: number;
+  readonly led: readonly LedPartition[];
+  readonly hosted: readonly { readonly groupId: string }[];
+}
+
+/** Offsets that grow are no news by themselves; they are reported once in this time. */
+const OFFSETS_EVERY_MS = 10_000;
+
+export class Heartbeats {
+  private readonly last = new Map<string, Heartbeat>();
+  private readonly sizes = new Map<string, number>();
+  private offsetsReportedMs: number | null = null;
+
+  startAfresh(): void {
+    this.last.clear();
+    this.sizes.clear();
+    this.offsetsReportedMs = null;
+  }
+
+  heard(replicaId: string, heartbeat: Heartbeat): void {
+    this.last.set(replicaId, heartbeat);
+    for (const led of heartbeat.led) this.sizes.set(led.groupId, led.sizeBytes);
+  }
+
+  /** Bytes on disk of a partition as its leader last said; 0 where it said nothing. */
+  sizeBytes(groupId: string): number {
+    return this.sizes.get(groupId) ?? 0;
+  }
+
+  /** What to report now, or null where there is no news. */
+  due(state: MetadataView, nowMs: number): ReportFields | null {
+    this.forgetGone(state);
+    const waitedMs = nowMs - (this.offsetsReportedMs ?? nowMs);
+    this.offsetsReportedMs ??= nowMs;
+    const news = this.newReports(state);
+    const urgent = news.filter((said) => isUrgent(state, said));
+    const retired = this.retirements(state);
+    const buried = this.burials(state);
+    const quiet = urgent.length + retired.length + buried.length === 0;
+    if (quiet && (news.length === 0 || waitedMs < OFFSETS_EVERY_MS)) return null;
+    if (waitedMs < OFFSETS_EVERY_MS) return { partitions: urgent, retired, buried };
+    this.offsetsReportedMs = nowMs;
+    return { partitions: news, retired, buried };
+  }
+
+  private forgetGone(state: MetadataView): void {
+    for (const replicaId of this.last.keys()) {
+      if (state.brokerOf(replicaId) === undefined) this.last.delete(replicaId);
+    }
+    for (const groupId of this.sizes.keys()) {
+      if (state.partitionOf(groupId) === undefined) this.sizes.delete(groupId);
+    }
+  }
+
+  private newReports(state: MetadataView): PartitionReport[] {
+    const news: PartitionReport[] = [];
+    for (const [leader, { led }] of this.last) {
+      for (const { sizeBytes: _, ...said } of led) {
+        const partition = partitionOf(state, said.groupId);
+        const report = { ...said, leader };
+        if (partition !== null && reported(partition, report) !== partition) news.push(report);
+      }
+    }
+    return news;
+  }
+
+  private retirements(state: MetadataView): Retirement[] {
+    const due: Retirement[] = [];
+    for (const topic of state.topics.values()) {
+      for (const partition of topic.partitions) {
+        const { groupId, epoch, placedVersion } = partition;
+        const unwanted = partition.placed.filter((id) => isUnwanted(partition, id));
+        if (unwanted.length === 0 || !this.knownToAll(state, partition)) continue;
+        for (const replicaId of unwanted) due.push({ groupId, epoch, replicaId, placedVersion });
+      }
+    }
+    return due;
+  }
+
+  /**
+   * Whether every broker that may lead the group knows its placement. One that does not could
+   * still ask a replica back that is about to be deleted.
+   */
+  private knownToAll(state: MetadataView, partition: Partition): boolean {
+    return [...partition.voters, ...partition.replicas].every((id) =>
+      state.brokerOf(id) === undefined ||
+      (this.last.get(id)?.assignmentVersion ?? 0) >= partition.placedVersion
+    );
+  }
+
+  private burials(state: MetadataView): Buried[] {
+    const due: Buried[] = [];
+    for (const { groupId, replicaId, version } of state.tombstones.values()) {
+      const heartbeat = this.last.get(replicaId);
+      if (heartbeat === undefined || heartbeat.assignmentVersion < version) continue;
+      if (heartbeat.hosted.some((replica) => replica.groupId === groupId)) continue;
+      due.push({ groupId, replicaId, version });
+    }
+    return due;
+  }
+}
+
+function partitionOf(state: MetadataView, groupId: string): Partition | null {
+  const placed = state.partitionOf(groupId);
+  return placed === undefined ? null : placed.topic.partitions[placed.partition];
+}
+
+function isUrgent(state: MetadataView, said: PartitionReport): boolean {
+  const partition = partitionOf(state, said.groupId);
+  return partition !== null &&
+    (said.term > partition.leaderTerm || said.membershipIndex > partition.membershipIndex);
+}

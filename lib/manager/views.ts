@@ -1,0 +1,116 @@
+/** What managers answer, made from the metadata. Pure. */
+
+import type {
+  Assignments,
+  BrokerMetadata,
+  BrokerStatus,
+  PartitionStatus,
+  TopicMetadata,
+} from "../client/protocol.ts";
+import type { Broker, MetadataView, Topic } from "./state.ts";
+
+/** Topics for clients: all, or those of the given names that exist; sorted by name. */
+export function topicsView(state: MetadataView, names: readonly string[] | null): TopicMetadata[] {
+  const wanted = names === null ? null : new Set(names);
+  return state.sortedTopics().filter(({ name }) => wanted === null || wanted.has(name))
+    .map(topicView);
+}
+
+function topicView({ name, settings, partitions }: Topic): TopicMetadata {
+  return {
+    name,
+    settings,
+    partitions: partitions.map(({ groupId, epoch, replicas, leader, leaderTerm }, partition) => ({
+      partition,
+      groupId,
+      epoch,
+      replicas,
+      leader,
+      leaderTerm,
+    })),
+  };
+}
+
+export function brokersView(state: MetadataView): BrokerMetadata[] {
+  return state.sortedBrokers().map(brokerView);
+}
+
+function brokerView({ id, replicaId, address, rack, alive }: Broker): BrokerMetadata {
+  return { id, replicaId, address, rack, alive };
+}
+
+/** All that one broker needs to know to make what it hosts as it is wanted. */
+export function assignmentsView(state: MetadataView, replicaId: string): Assignments {
+  const brokers = state.sortedBrokers();
+  return {
+    version: state.placementVersion,
+    replicas: state.sortedTopics().flatMap((topic) => assignedOf(topic, replicaId))
+      .sort((left, right) => left.groupId < right.groupId ? -1 : 1),
+    tombstones: [...state.tombstones.values()]
+      .filter((tombstone) => tombstone.replicaId === replicaId)
+      .map(({ groupId, epoch }) => ({ groupId, epoch }))
+      .sort((left, right) => left.groupId < right.groupId ? -1 : 1),
+    peers: brokers.flatMap((broker) =>
+      [...broker.superseded, broker.replicaId].map((identity) => ({
+        replicaId: identity,
+        id: broker.id,
+        address: broker.address,
+      }))
+    ),
+    superseded: brokers.flatMap((broker) => broker.superseded),
+  };
+}
+
+function assignedOf(topic: Topic, replicaId: string): Assignments["replicas"][number][] {
+  return topic.partitions.flatMap((partition, number) => {
+    if (!partition.placed.includes(replicaId)) return [];
+    const { groupId, epoch, replicas, founders, retired } = partition;
+    return [{
+      groupId,
+      epoch,
+      topic: topic.name,
+      partition: number,
+      replicas,
+      founders,
+      // Once told to delete its replica, a broker must not begin again with the first membership:
+      // it would forget the votes it gave and the entries it acknowledged as a founder.
+      bootstrap: founders.includes(replicaId) && !retired.includes(replicaId),
+      settings: topic.settings,
+    }];
+  });
+}
+
+/** What only the leading manager knows of brokers and partitions; unknown values elsewhere. */
+export interface LeaderMemory {
+  /** Milliseconds since a broker's last heartbeat, or null. */
+  silentMs(replicaId: string): number | null;
+  sizeBytes(groupId: string): number;
+}
+
+export function brokerStatuses(state: MetadataView, memory: LeaderMemory): BrokerStatus[] {
+  const partitions = state.sortedTopics().flatMap((topic) => topic.partitions);
+  return state.sortedBrokers().map((broker) => ({
+    ...brokerView(broker),
+    lastHeartbeatMs: memory.silentMs(broker.replicaId),
+    led: partitions.filter(({ leader }) => leader === broker.replicaId).length,
+    hosted: partitions.filter(({ replicas }) => replicas.includes(broker.replicaId)).length,
+  }));
+}
+
+export function partitionStatuses(state: MetadataView, memory: LeaderMemory): PartitionStatus[] {
+  return state.sortedTopics().flatMap((topic) =>
+    topic.partitions.map((partition, number) => ({
+      topic: topic.name,
+      partition: number,
+      groupId: partition.groupId,
+      epoch: partition.epoch,
+      leader: partition.leader,
+      leaderTerm: partition.leaderTerm,
+      replicas: partition.replicas,
+      voters: partition.voters,
+      startOffset: partition.startOffset,
+      endOffset: partition.endOffset,
+      sizeBytes: memory.sizeBytes(partition.groupId),
+    }))
+  );
+}

@@ -1,0 +1,130 @@
+import { assertEquals } from "@std/assert";
+import { Heartbeats, type LedPartition } from "../../lib/manager/heartbeats.ts";
+import { place } from "../../lib/manager/moves.ts";
+import { deleteTopic } from "../../lib/manager/topics.ts";
+import { assignmentsView } from "../../lib/manager/views.ts";
+import { type Cluster, clusterOf } from "./fixture.ts";
+
+const groupId = "p/1/0";
+const founders = ["r-b1", "r-b2", "r-b3"];
+
+function led(more: Partial<LedPartition> = {}): LedPartition {
+  return {
+    groupId,
+    epoch: 1,
+    term: 1,
+    membershipIndex: 1,
+    voters: founders,
+    startOffset: 0,
+    endOffset: 0,
+    sizeBytes: 100,
+    ...more,
+  };
+}
+
+/** A broker beats: it knows the newest placement and hosts what is assigned to it. */
+function beat(cluster: Cluster, heartbeats: Heartbeats, id: string, more: Partial<LedPartition>[]) {
+  const { version, replicas } = assignmentsView(cluster.machine.state, `r-${id}`);
+  const hosted = replicas.map((replica) => ({ groupId: replica.groupId }));
+  heartbeats.heard(`r-${id}`, { assignmentVersion: version, led: more.map(led), hosted });
+}
+
+/** Reports what is due, over and over, until nothing is; returns how often that was. */
+function settle(cluster: Cluster, heartbeats: Heartbeats, nowMs = 0): number {
+  for (let reports = 0; reports < 10; reports += 1) {
+    const due = heartbeats.due(cluster.machine.state, nowMs);
+    if (due === null) return reports;
+    cluster.report(due);
+  }
+  throw new Error("reports never end");
+}
+
+Deno.test("a new leader of a partition is reported at once, and once", () => {
+  const cluster = clusterOf(3);
+  cluster.createTopic("logs");
+  const heartbeats = new Heartbeats();
+  beat(cluster, heartbeats, "b2", [{ term: 3 }]);
+  assertEquals(settle(cluster, heartbeats), 1);
+  assertEquals(cluster.partition("logs").leader, "r-b2");
+  beat(cluster, heartbeats, "b3", [{ term: 2 }]);
+  assertEquals(settle(cluster, heartbeats), 0);
+  assertEquals(heartbeats.sizeBytes(groupId), 100);
+});
+
+Deno.test("offsets alone are reported every ten seconds, or along with other news", () => {
+  const cluster = clusterOf(3);
+  cluster.createTopic("logs");
+  const heartbeats = new Heartbeats();
+  beat(cluster, heartbeats, "b2", [{ endOffset: 5 }]);
+  assertEquals(settle(cluster, heartbeats, 0), 1);
+  beat(cluster, heartbeats, "b2", [{ endOffset: 9 }]);
+  assertEquals(settle(cluster, heartbeats, 9_999), 0);
+  assertEquals(settle(cluster, heartbeats, 10_000), 1);
+  assertEquals(cluster.partition("logs").endOffset, 9);
+  beat(cluster, heartbeats, "b2", [{ endOffset: 12, term: 2 }]);
+  assertEquals(settle(cluster, heartbeats, 10_001), 1);
+  assertEquals(cluster.partition("logs").endOffset, 12);
+});
+
+Deno.test("after a change of leading manager nothing old is reported", () => {
+  const cluster = clusterOf(3);
+  cluster.createTopic("logs");
+  const heartbeats = new Heartbeats();
+  beat(cluster, heartbeats, "b2", [{ term: 3 }]);
+  heartbeats.startAfresh();
+  assertEquals(settle(cluster, heartbeats), 0);
+});
+
+Deno.test("the former replica is retired only when all who may lead know the new placement", () => {
+  const cluster = clusterOf(4);
+  cluster.createTopic("logs");
+  const heartbeats = new Heartbeats();
+  for (const id of ["b1", "b2", "b3", "b4"]) beat(cluster, heartbeats, id, []);
+  beat(cluster, heartbeats, "b2", [{}]);
+  settle(cluster, heartbeats);
+  const voters = ["r-b2", "r-b3", "r-b4"];
+  cluster.run(place, { topic: "logs", partition: 0, replicas: voters });
+  beat(cluster, heartbeats, "b2", [{ membershipIndex: 8, voters }]);
+  settle(cluster, heartbeats);
+  assertEquals(cluster.partition("logs").voters, voters);
+  assertEquals(cluster.tombstones(), [], "b3 and b4 know the old placement only");
+  beat(cluster, heartbeats, "b3", []);
+  settle(cluster, heartbeats);
+  assertEquals(cluster.tombstones(), [], "b4 does not know it yet");
+  beat(cluster, heartbeats, "b4", []);
+  settle(cluster, heartbeats);
+  assertEquals(cluster.tombstones(), [`r-b1 ${groupId}`]);
+});
+
+Deno.test("a tombstone stays until its broker knew it and no longer has the replica", () => {
+  const cluster = clusterOf(3);
+  cluster.createTopic("logs");
+  const heartbeats = new Heartbeats();
+  const hosted = [{ groupId }];
+  const before = cluster.machine.state.placementVersion;
+  cluster.run(deleteTopic, { name: "logs" });
+  const after = cluster.machine.state.placementVersion;
+  const steps: [number, { groupId: string }[], number][] = [
+    [before, [], 3], // It may have been about to create the replica.
+    [after, hosted, 3],
+    [after, [], 2],
+  ];
+  for (const [assignmentVersion, has, left] of steps) {
+    heartbeats.heard("r-b1", { assignmentVersion, led: [], hosted: has });
+    settle(cluster, heartbeats);
+    assertEquals(cluster.tombstones().length, left);
+  }
+});
+
+Deno.test("what was said of a deleted topic or by a replaced broker is forgotten", () => {
+  const cluster = clusterOf(3);
+  cluster.createTopic("logs");
+  const heartbeats = new Heartbeats();
+  beat(cluster, heartbeats, "b1", [{ term: 9 }]);
+  cluster.register("b1", "r-new");
+  assertEquals(settle(cluster, heartbeats), 0);
+  beat(cluster, heartbeats, "b2", [{ term: 9 }]);
+  cluster.run(deleteTopic, { name: "logs" });
+  assertEquals(settle(cluster, heartbeats), 0);
+  assertEquals(heartbeats.sizeBytes(groupId), 0);
+});
