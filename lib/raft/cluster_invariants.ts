@@ -57,8 +57,6 @@ export class ClusterInvariants {
   /** When a node's Ready was taken. */
   took(id: ReplicaId, ready: Ready): void {
     const log = this.logs.get(id)!;
-    if (ready.hardState?.vote) this.voted(id, ready.hardState.term, ready.hardState.vote);
-    for (const message of ready.messagesAfterSync) this.promised(message);
     if (ready.snapshot !== null) {
       const { last } = ready.snapshot;
       const kept = termIn(log, last.index) === last.term;
@@ -69,6 +67,12 @@ export class ClusterInvariants {
     }
     for (const entry of ready.entries) this.appended(log, entry);
     for (const entry of ready.committed) this.applies(log, entry);
+  }
+
+  /** When a node's Ready is durable: only now a vote is given, for a crash may still forget it. */
+  synced(id: ReplicaId, ready: Ready): void {
+    if (ready.hardState?.vote) this.voted(id, ready.hardState.term, ready.hardState.vote);
+    for (const message of ready.messagesAfterSync) this.promised(message);
   }
 
   /** A node's log now starts after `base`. */

@@ -166,6 +166,17 @@ export class Core {
     return isVoter(this.membership, this.id);
   }
 
+  /**
+   * Whether this node may campaign: as a voter, or where its log ends with a membership that is
+   * not known to be committed and takes its vote away. The others may not have that entry, and
+   * then cannot win against a longer log: this node must lead until it is committed, without
+   * counting itself (thesis 4.2.2).
+   */
+  get mayCampaign(): boolean {
+    return this.isVoter ||
+      (this.memberships.index > this.log.commit && isVoter(this.memberships.previous, this.id));
+  }
+
   /** May leave at once. */
   send(message: Message): void {
     this.out.messages.push(message);

@@ -21,7 +21,7 @@ const HINT_RETRY_MAX_MS = 50;
 /** The timer ran out: asks whether an election could be won. */
 export function tickElection(core: Core): void {
   if (core.nowMs < core.electionDeadlineMs) return;
-  if (core.isVoter) {
+  if (core.mayCampaign) {
     preCampaign(core);
     return;
   }
@@ -173,7 +173,7 @@ export function onVoteResponse(core: Core, response: VoteResponse): void {
 /** The leader wishes this node to take over: campaigns at once (thesis 3.10). */
 export function onTimeoutNow(core: Core): void {
   assert(core.role !== "leader", "there is one leader in a term");
-  if (core.isVoter && core.role === "follower") campaign(core, true);
+  if (core.mayCampaign && core.role === "follower") campaign(core, true);
 }
 
 /** A process is gone; if it was the leader's, nobody needs to wait for a timeout. */
@@ -181,7 +181,7 @@ export function leaderUnreachable(core: Core): void {
   core.leaderContactMs = -Infinity;
   core.hinted = true;
   core.hintedCampaigns = 0;
-  if (!core.isVoter) return;
+  if (!core.mayCampaign) return;
   const soon = core.nowMs + core.random.next() * HINT_SPREAD_MS;
   core.electionDeadlineMs = Math.min(core.electionDeadlineMs, soon);
 }

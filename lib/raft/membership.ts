@@ -169,6 +169,11 @@ export class MembershipHistory {
     return this.changes.length === 0 ? this.base : this.changes[this.changes.length - 1].membership;
   }
 
+  /** What was in force before {@link current}. */
+  get previous(): Membership {
+    return this.changes.length < 2 ? this.base : this.changes[this.changes.length - 2].membership;
+  }
+
   /** Index of the entry that set {@link current}; 0 for the base. */
   get index(): Index {
     return this.changes.length === 0 ? 0 : this.changes[this.changes.length - 1].index;

@@ -265,7 +265,10 @@ export class Cluster {
     this.invariants.observe(status);
     this.send(ready.messages);
     if (ready.mustSync) node.unsynced.push(ready);
-    else this.send(ready.messagesAfterSync);
+    else {
+      this.invariants.synced(id, ready);
+      this.send(ready.messagesAfterSync);
+    }
     if (ready.snapshot !== null) {
       node.unapplied = [];
       node.applied = [];
@@ -291,6 +294,7 @@ export class Cluster {
     if (done.length === 0) return;
     for (const ready of done) {
       persist(node.disk, ready);
+      this.invariants.synced(id, ready);
       this.send(ready.messagesAfterSync);
     }
     this.step(id, { kind: "synced", sequence: done[done.length - 1].sequence });
