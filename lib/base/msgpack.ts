@@ -57,7 +57,6 @@ const SHORT_STRING_BYTES = 32;
 
 class Reader {
   at = 0;
-  private view: DataView | null = null;
 
   constructor(private readonly bytes: Uint8Array, private valuesLeft: number) {}
 
@@ -85,45 +84,45 @@ class Reader {
       case 0xc3:
         return true;
       case 0xc4:
-        return this.slice(this.unsigned(1));
+        return this.slice(this.unsigned8());
       case 0xc5:
-        return this.slice(this.unsigned(2));
+        return this.slice(this.unsigned16());
       case 0xc6:
-        return this.slice(this.unsigned(4));
+        return this.slice(this.unsigned32());
       case 0xca:
-        return this.number(4).getFloat32(this.at - 4);
+        return this.float(4).getFloat32(0);
       case 0xcb:
-        return this.number(8).getFloat64(this.at - 8);
+        return this.float(8).getFloat64(0);
       case 0xcc:
-        return this.unsigned(1);
+        return this.unsigned8();
       case 0xcd:
-        return this.unsigned(2);
+        return this.unsigned16();
       case 0xce:
-        return this.unsigned(4);
+        return this.unsigned32();
       case 0xcf:
-        return this.exact(this.unsigned(4) * 2 ** 32 + this.unsigned(4));
+        return this.exact(this.unsigned32() * 2 ** 32 + this.unsigned32());
       case 0xd0:
-        return this.number(1).getInt8(this.at - 1);
+        return this.unsigned8() << 24 >> 24;
       case 0xd1:
-        return this.number(2).getInt16(this.at - 2);
+        return this.unsigned16() << 16 >> 16;
       case 0xd2:
-        return this.number(4).getInt32(this.at - 4);
+        return this.unsigned32() | 0;
       case 0xd3:
-        return this.exact(this.number(4).getInt32(this.at - 4) * 2 ** 32 + this.unsigned(4));
+        return this.exact((this.unsigned32() | 0) * 2 ** 32 + this.unsigned32());
       case 0xd9:
-        return this.text(this.unsigned(1));
+        return this.text(this.unsigned8());
       case 0xda:
-        return this.text(this.unsigned(2));
+        return this.text(this.unsigned16());
       case 0xdb:
-        return this.text(this.unsigned(4));
+        return this.text(this.unsigned32());
       case 0xdc:
-        return this.array(this.unsigned(2), depth);
+        return this.array(this.unsigned16(), depth);
       case 0xdd:
-        return this.array(this.unsigned(4), depth);
+        return this.array(this.unsigned32(), depth);
       case 0xde:
-        return this.map(this.unsigned(2), depth);
+        return this.map(this.unsigned16(), depth);
       case 0xdf:
-        return this.map(this.unsigned(4), depth);
+        return this.map(this.unsigned32(), depth);
       default:
         throw malformed(`type 0x${type.toString(16)} is not spoken here`);
     }
@@ -179,19 +178,24 @@ class Reader {
     }
   }
 
-  private unsigned(width: number): number {
-    const start = this.at;
-    this.skip(width);
-    let value = 0;
-    for (let at = start; at < this.at; at += 1) value = value * 256 + this.bytes[at];
-    return value;
+  private unsigned8(): number {
+    this.skip(1);
+    return this.bytes[this.at - 1];
   }
 
-  /** Steps over a number of `width` bytes and returns the view to read it from. */
-  private number(width: number): DataView {
-    this.skip(width);
-    this.view ??= viewOf(this.bytes);
-    return this.view;
+  private unsigned16(): number {
+    this.skip(2);
+    return this.bytes[this.at - 2] << 8 | this.bytes[this.at - 1];
+  }
+
+  private unsigned32(): number {
+    this.skip(4);
+    const { bytes, at } = this;
+    return (bytes[at - 4] << 24 | bytes[at - 3] << 16 | bytes[at - 2] << 8 | bytes[at - 1]) >>> 0;
+  }
+
+  private float(width: number): DataView {
+    return viewOf(this.slice(width));
   }
 
   private exact(value: number): number {

@@ -54,7 +54,6 @@ export class Connection {
   private flushScheduled = false;
   private writing = false;
   private writingBytes = 0;
-  private spare: Uint8Array | null = null;
   private appended = 0;
   private handedOver = 0;
   private readonly gone = Promise.withResolvers<void>();
@@ -203,8 +202,7 @@ export class Connection {
 
   private async writeOnce(): Promise<void> {
     const { socket, counters } = this.options;
-    const bytes = this.encoder.take(this.spare);
-    this.spare = null;
+    const bytes = this.encoder.take();
     this.handedOver += bytes.length;
     this.writingBytes = bytes.length;
     while (this.writingBytes > 0) {
@@ -214,7 +212,7 @@ export class Connection {
       this.writingBytes -= count;
       if (this.waiters.length > 0) this.wakeWaiters();
     }
-    this.spare = bytes;
+    this.encoder.recycle(bytes);
   }
 
   private wakeWaiters(): void {

@@ -3,15 +3,13 @@
  * out. The byte-exact layout stands in DESIGN.md.
  */
 
+import { EMPTY_BYTES } from "../base/bytes.ts";
 import { TrilogError } from "../base/errors.ts";
 import { type Packable, packShared } from "../base/msgpack.ts";
 
 /** Bytes of the length before each frame's payload. */
 export const FRAME_HEADER_BYTES = 4;
 
-const INITIAL_BUFFER_BYTES = 4 * 1024;
-/** A buffer that one burst made larger than this is not kept for the next. */
-const KEPT_BUFFER_BYTES = 1024 * 1024;
 /** Set aside for a frame before its bytes arrive; beyond it, memory follows what has arrived. */
 const TRUSTED_FRAME_BYTES = 64 * 1024;
 
@@ -22,9 +20,38 @@ function tooLarge(bytes: number, limit: number): TrilogError {
   );
 }
 
+const SMALLEST_BUFFER_BYTES = 64 * 1024;
+/** Unused buffers of the process that are kept for reuse, in bytes all together. */
+const POOLED_BYTES = 32 * 1024 * 1024;
+
+/**
+ * Buffers that writes are done with. Fresh memory has to be cleared first, which costs more than
+ * the encoding; and a connection that says nothing holds none.
+ */
+class BufferPool {
+  private readonly unused: Uint8Array[] = [];
+  private unusedBytes = 0;
+
+  /** One that is too small is dropped for a larger one: the pool grows with the load's bursts. */
+  acquire(bytes: number): Uint8Array {
+    const buffer = this.unused.pop();
+    this.unusedBytes -= buffer?.length ?? 0;
+    if (buffer !== undefined && buffer.length >= bytes) return buffer;
+    return new Uint8Array(Math.max(bytes, SMALLEST_BUFFER_BYTES));
+  }
+
+  release(buffer: Uint8Array): void {
+    if (this.unusedBytes + buffer.length > POOLED_BYTES) return;
+    this.unused.push(buffer);
+    this.unusedBytes += buffer.length;
+  }
+}
+
+const pool = new BufferPool();
+
 /** Joins frames into one buffer, so that many of them leave in one write. */
 export class FrameEncoder {
-  private buffer = new Uint8Array(INITIAL_BUFFER_BYTES);
+  private buffer: Uint8Array = EMPTY_BYTES;
   private used = 0;
 
   /** `maxFrameBytes`: largest payload; a larger one is refused with `frame_too_large`. */
@@ -55,22 +82,23 @@ export class FrameEncoder {
     return FRAME_HEADER_BYTES + payload.length;
   }
 
-  /**
-   * Hands out all waiting bytes; the caller owns them. `spare` is a buffer handed out earlier
-   * that is no longer in use: it takes the next frames.
-   */
-  take(spare: Uint8Array | null): Uint8Array {
+  /** Hands out all waiting bytes; give them to {@link recycle} when they are written. */
+  take(): Uint8Array {
     const taken = this.buffer.subarray(0, this.used);
     this.used = 0;
-    this.buffer = spare !== null && spare.buffer.byteLength <= KEPT_BUFFER_BYTES
-      ? new Uint8Array(spare.buffer as ArrayBuffer)
-      : new Uint8Array(INITIAL_BUFFER_BYTES);
+    this.buffer = EMPTY_BYTES;
     return taken;
   }
 
+  /** Takes back what `take` handed out; nobody may use those bytes any more. */
+  recycle(taken: Uint8Array): void {
+    pool.release(new Uint8Array(taken.buffer as ArrayBuffer));
+  }
+
   private grow(neededBytes: number): void {
-    const larger = new Uint8Array(Math.max(neededBytes, this.buffer.length * 2));
+    const larger = pool.acquire(Math.max(neededBytes, this.buffer.length * 2));
     larger.set(this.buffer.subarray(0, this.used));
+    if (this.buffer.length > 0) pool.release(this.buffer);
     this.buffer = larger;
   }
 }
@@ -80,7 +108,7 @@ export class FrameEncoder {
  * frame that lies within one chunk is a view into it; one that spans chunks is copied together.
  */
 export class FrameDecoder {
-  private chunk: Uint8Array = new Uint8Array(0);
+  private chunk: Uint8Array = EMPTY_BYTES;
   private at = 0;
   /** The header's value so far, and how many of its bytes have been seen. */
   private length = 0;

@@ -92,24 +92,30 @@ Deno.test("the encoder joins frames, reports their bytes and refuses what has no
   assertEquals(encoder.append("abc", 16), 8);
   assertEquals(encoder.bytes, 16);
   assertThrows(() => encoder.append(new Uint8Array(100)), TrilogError, "limit is 100");
-  const taken = encoder.take(null);
+  const taken = encoder.take();
   assertEquals([encoder.bytes, taken.length], [0, 16]);
 });
 
 Deno.test("a buffer handed out is not written again until it is given back", () => {
-  const encoder = new FrameEncoder(1_000);
+  const encoder = new FrameEncoder(1_000_000);
   encoder.append("first");
-  const first = encoder.take(null);
+  const first = encoder.take();
   const copy = first.slice();
   encoder.append("second");
-  const second = encoder.take(null);
+  encoder.append(new Uint8Array(300_000));
+  const second = encoder.take();
   assertEquals(first, copy);
+  assert(first.buffer !== second.buffer);
+  encoder.recycle(second);
   encoder.append("third");
-  const third = encoder.take(first);
-  encoder.append("fourth");
-  const fourth = encoder.take(second);
-  assertEquals(third.length, 10);
-  assertStrictEquals(fourth.buffer, first.buffer);
+  assertStrictEquals(encoder.take().buffer, second.buffer);
+  assertEquals(first, copy);
+});
+
+Deno.test("a buffer that grows keeps the frames that are in it", () => {
+  const values = Array.from({ length: 100 }, (_, i) => new Uint8Array(i * 100).fill(i));
+  const payloads = drain(new FrameDecoder(1 << 20), encodeFrames(...values));
+  assertEquals(payloads.map((bytes) => unpack(bytes)), values);
 });
 
 Deno.test("an independent decoder reads our frames", () => {

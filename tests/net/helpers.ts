@@ -153,7 +153,7 @@ export function newClient(options: { policy?: HandshakePolicy; clock?: Clock } =
 export function encodeFrames(...values: Packable[]): Uint8Array {
   const encoder = new FrameEncoder(Infinity);
   for (const value of values) encoder.append(value);
-  return encoder.take(null);
+  return encoder.take();
 }
 
 /** A socket without manners: writes any bytes, reads frames until the other side closes. */
