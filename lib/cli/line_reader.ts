@@ -19,15 +19,27 @@ export class LineReader {
   private readonly waiting: Key[] = [];
   private typing = false;
   private prompt = "";
+  /** Kept, for a read cannot be taken back when the signal comes first. */
+  private pendingRead: Promise<ReadableStreamReadResult<Uint8Array>> | null = null;
+  private readonly aborted: Promise<null>;
 
-  constructor(private readonly terminal: Terminal, options: EditorOptions = {}) {
+  /** `signal` ends the line being typed and all later ones, as the end of input does. */
+  constructor(
+    private readonly terminal: Terminal,
+    options: EditorOptions & { readonly signal?: AbortSignal } = {},
+  ) {
     this.editor = new LineEditor(options);
     this.reader = terminal.stdin.getReader();
+    const { signal } = options;
+    this.aborted = new Promise((resolve) => {
+      if (signal?.aborted) resolve(null);
+      signal?.addEventListener("abort", () => resolve(null), { once: true });
+    });
   }
 
   /**
-   * The next line, or null at the end of input (Ctrl-D). Ctrl-C gives up the line; on an empty
-   * line it throws `cancelled`.
+   * The next line, or null at the end of input (Ctrl-D, or the signal). Ctrl-C gives up the line;
+   * on an empty line it throws `cancelled`.
    */
   async next(prompt: string): Promise<string | null> {
     await this.terminal.flush();
@@ -69,9 +81,11 @@ export class LineReader {
 
   private async readKey(): Promise<Key | null> {
     while (this.waiting.length === 0) {
-      const { value, done } = await this.reader.read();
-      if (done) return null;
-      this.waiting.push(...this.decoder.decode(value));
+      this.pendingRead ??= this.reader.read();
+      const result = await Promise.race([this.aborted, this.pendingRead]);
+      if (result === null || result.done) return null;
+      this.pendingRead = null;
+      this.waiting.push(...this.decoder.decode(result.value));
     }
     return this.waiting.shift()!;
   }
@@ -80,7 +94,7 @@ export class LineReader {
     switch (action.kind) {
       case "interrupt":
         if (action.empty) throw new TrilogError("cancelled", "Cannot read a line: interrupted");
-        this.terminal.writeError("^C\r\n");
+        this.terminal.writeError("^C\x1b[K\r\n");
         return this.draw();
       case "clear_screen":
         this.terminal.writeError("\x1b[H\x1b[2J");

@@ -6,6 +6,8 @@ import { OutputClosed, type Terminal } from "../../lib/cli/terminal.ts";
 export interface FakeOptions {
   /** Chunks of standard input, each read on its own. */
   readonly input?: readonly (string | Uint8Array)[];
+  /** Standard input does not end after the chunks: a person is there who types nothing more. */
+  readonly staysOpen?: boolean;
   readonly environment?: Readonly<Record<string, string>>;
   readonly isTerminal?: boolean;
   readonly columns?: number;
@@ -31,8 +33,8 @@ export class FakeTerminal implements Terminal {
     this.stdin = new ReadableStream({
       pull(controller) {
         const chunk = chunks.shift();
-        if (chunk === undefined) controller.close();
-        else controller.enqueue(chunk);
+        if (chunk !== undefined) controller.enqueue(chunk);
+        else if (!options.staysOpen) controller.close();
       },
     }, { highWaterMark: 0 });
     this.stdinIsTerminal = this.stdoutIsTerminal = this.stderrIsTerminal = options.isTerminal ??

@@ -28,7 +28,7 @@ Deno.test("Ctrl-D ends, Ctrl-C gives up a line and then cancels", async () => {
   const terminal = new FakeTerminal({ input: ["abc\x03def\r", "\x04", "\x03"] });
   const reader = new LineReader(terminal);
   assertEquals(await reader.next("> "), "def");
-  assertStringIncludes(terminal.stderr, "^C\r\n");
+  assertStringIncludes(terminal.stderr, "^C\x1b[K\r\n");
   assertEquals(await reader.next("> "), null);
   const error = await assertRejects(() => reader.next("> "), TrilogError);
   assertEquals(error.code, "cancelled");
@@ -56,4 +56,17 @@ Deno.test("text printed while a line is being typed stands above it", async () =
   terminal.stderr = "";
   reader.printAbove("later");
   assertEquals(terminal.stderr, "later\n");
+});
+
+Deno.test("a signal ends the line being typed and leaves raw mode", async () => {
+  const controller = new AbortController();
+  const terminal = new FakeTerminal({ input: ["ab\t"], staysOpen: true });
+  const complete = () => {
+    controller.abort();
+    return [];
+  };
+  const reader = new LineReader(terminal, { complete, signal: controller.signal });
+  assertEquals(await reader.next("> "), null);
+  assertEquals(await reader.next("> "), null);
+  assertEquals(terminal.rawModes.at(-1), false);
 });
