@@ -6,9 +6,19 @@
 
 import { assert } from "../base/assert.ts";
 import { equalBytes } from "../base/bytes.ts";
-import type { Entry, Index, LogId, Message, RaftStatus, Ready, ReplicaId, Term } from "./types.ts";
+import type {
+  Entry,
+  Index,
+  InitialState,
+  LogId,
+  Message,
+  RaftStatus,
+  Ready,
+  ReplicaId,
+  Term,
+} from "./types.ts";
 
-/** Terms of one node's log, from `base` on; what it may lose in a crash included. */
+/** Terms of one node's log, with what it may still lose in a crash. */
 interface ObservedLog {
   base: LogId;
   /** Terms of base.index + 1, base.index + 2, ... */
@@ -28,16 +38,16 @@ export class ClusterInvariants {
   /** The last entry known to be committed. */
   private lastCommitted: LogId = { index: 0, term: 0 };
 
-  /** A node starts, or starts again, with a log that ends so. */
-  started(id: ReplicaId, base: LogId, last: LogId, applied: Index): void {
-    const known = this.logs.get(id);
+  /** A node starts, or starts again, with what its storage recovered. */
+  started(id: ReplicaId, initial: InitialState): void {
+    const { snapshot, last, termRuns, applied } = initial;
+    const base = snapshot?.last ?? { index: 0, term: 0 };
     const terms: Term[] = [];
-    for (let index = base.index + 1; index <= last.index; index += 1) {
-      const term = known === undefined ? null : termIn(known, index);
-      assert(term !== null, "a restarted log holds what the log held before");
-      terms.push(term);
+    for (const [at, [term, first]] of termRuns.entries()) {
+      const end = at + 1 < termRuns.length ? termRuns[at + 1][1] - 1 : last.index;
+      for (let index = Math.max(first, base.index + 1); index <= end; index += 1) terms.push(term);
     }
-    this.logs.set(id, { base, terms, applied });
+    this.logs.set(id, { base, terms, applied: Math.max(applied, base.index) });
   }
 
   /** After every step and every Ready. */
