@@ -96,6 +96,9 @@ export function replaceFile(disk: Disk, directory: string, name: string, bytes: 
   try {
     file.writeAt(0, bytes);
     file.syncNow();
+  } catch (thrown) {
+    disk.remove(temporary);
+    throw thrown;
   } finally {
     file.close();
   }

@@ -73,13 +73,6 @@ export function groupDirectory(number: number): string {
   return joinPath(GROUPS_DIRECTORY, digits(number, NUMBER_DIGITS));
 }
 
-/** Makes the next free numbered directory, durably, and returns its path. */
-export function createGroupDirectory(disk: Disk): string {
-  const directory = groupDirectory(Math.max(0, ...groupNumbers(disk)) + 1);
-  makeDurableDirectory(disk, directory);
-  return directory;
-}
-
 /** Makes a directory and its parents, and makes them durable. */
 export function makeDurableDirectory(disk: Disk, path: string): void {
   disk.makeDirectory(path);

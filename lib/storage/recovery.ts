@@ -24,7 +24,6 @@ import {
   joinPath,
   makeDurableDirectory,
   parseIndexName,
-  parseSegmentName,
   parseSnapshotName,
   segmentName,
   SET_ASIDE_DIRECTORY,
@@ -34,6 +33,7 @@ import {
 import { corrupt, readOrCorrupt } from "./record.ts";
 import { createSegment, openSegment, type Segment } from "./segment.ts";
 import { LogIndex, readIndexFile, writeIndexFile } from "./segment_index.ts";
+import { type Chain, findChain, type SegmentPlace } from "./segment_chain.ts";
 import { replayRecords, significantRecords, type Survey, surveyNewest } from "./segment_scan.ts";
 import type { SnapshotFiles } from "./snapshot_files.ts";
 import type { OpenOptions, RecoveryReport } from "./store.ts";
@@ -73,19 +73,6 @@ export interface RecoveredLog extends ActiveEnds {
   readonly report: RecoveryReport;
 }
 
-interface Place {
-  readonly number: number;
-  readonly first: Index;
-}
-
-interface Found {
-  /** Ascending, without gaps; each closed one's `bytes` come from its successor's header. */
-  readonly chain: readonly (Place & { readonly previousBytes: number })[];
-  readonly newest: Segment;
-  /** Older files that no longer count. */
-  readonly leftovers: readonly Place[];
-}
-
 /** Opens the log in `options.directory`, or makes a new one where there is none. */
 export function recoverLog(
   disk: Disk,
@@ -111,10 +98,8 @@ class Recovery {
   run(): RecoveredLog {
     const { disk, options } = this;
     const names = disk.list(options.directory);
-    const places = names.flatMap((name) => parseSegmentName(name) ?? [])
-      .sort((left, right) => left.number - right.number);
-    if (places.length === 0) return this.createLog(names);
-    const found = this.findChain(places);
+    const found = findChain(disk, options.directory, options.identity, "write");
+    if (found === null) return this.createLog(names);
     let recovered: RecoveredLog | null = null;
     try {
       recovered = this.recover(found, names);
@@ -161,55 +146,13 @@ class Recovery {
     return this.result(active, [], index, hardState, freshEnds(active));
   }
 
-  /** Reads headers from the newest segment back to the one where the log begins. */
-  private findChain(places: readonly Place[]): Found {
-    const left = [...places];
-    const newestPlace = this.takeNewest(left);
-    const { disk, options } = this;
-    const { directory, identity } = options;
-    const newest = openSegment(disk, directory, newestPlace, identity, "write");
-    const chain = [{ ...newestPlace, previousBytes: newest.header.previousBytes }];
-    let reset = newest.header.reset;
-    try {
-      while (!reset && left.at(-1)?.number === chain[0].number - 1) {
-        const place = left.pop()!;
-        const { file, header } = openSegment(disk, directory, place, identity, "read");
-        file.close();
-        chain.unshift({ ...place, previousBytes: header.previousBytes });
-        reset = header.reset;
-      }
-    } catch (thrown) {
-      newest.file.close();
-      throw thrown;
-    }
-    return { chain, newest, leftovers: left };
-  }
-
-  /**
-   * The newest segment's place. An empty newest file is one whose creation was cut short and in
-   * which nothing was ever acknowledged; the only file of a log is never that.
-   */
-  private takeNewest(places: Place[]): Place {
-    const place = places.pop()!;
-    const name = segmentName(place.number, place.first);
-    const file = this.disk.open(this.path(name), "read");
-    const size = file.size();
-    file.close();
-    if (size > 0 || places.length === 0) return place;
-    this.makeSetAside();
-    this.disk.rename(this.path(name), this.path(`${SET_ASIDE_DIRECTORY}/${name}`));
-    this.disk.syncDirectory(this.options.directory);
-    this.note(`${name} was empty and is set aside`);
-    return this.takeNewest(places);
-  }
-
-  private recover(found: Found, names: readonly string[]): RecoveredLog | null {
+  private recover(found: Chain, names: readonly string[]): RecoveredLog | null {
     const { newest } = found;
     const { header } = newest;
     const path = this.path(newest.name);
     const survey = surveyNewest(newest, path);
     const hasTail = survey.significantEnd > survey.synced;
-    const start = found.chain[0].first - 1;
+    const start = found.places[0].first - 1;
     const index = new LogIndex(start, header.base, header.baseMembership, header.lastTimeMs);
     const segments = this.readClosed(found, index);
     index.lastTimeMs = header.lastTimeMs;
@@ -217,6 +160,7 @@ class Recovery {
     const known = hasTail ? survey.synced : survey.end;
     const replayed = replayRecords(newest, path, known, index, "newest");
     const hardState = replayed.hardState ?? header.hardState;
+    for (const place of found.empty) this.setAsideEmpty(place);
     if (survey.end < survey.size) this.setAside(newest, survey);
     if (hasTail) {
       this.moveTail(newest, survey, index, hardState);
@@ -236,12 +180,12 @@ class Recovery {
   }
 
   /** Takes the closed segments into `index`, oldest first. */
-  private readClosed(found: Found, index: LogIndex): SegmentFile[] {
+  private readClosed(found: Chain, index: LogIndex): SegmentFile[] {
     const { disk, options } = this;
     const segments: SegmentFile[] = [];
-    for (let at = 0; at + 1 < found.chain.length; at += 1) {
-      const place = found.chain[at];
-      const bytes = found.chain[at + 1].previousBytes;
+    for (let at = 0; at + 1 < found.places.length; at += 1) {
+      const place = found.places[at];
+      const bytes = found.places[at + 1].previousBytes;
       const path = this.path(segmentName(place.number, place.first));
       checkFollows(path, place.first, index);
       this.checkLength(path, bytes);
@@ -284,9 +228,9 @@ class Recovery {
   }
 
   /** The entries must reach down to the base, and the base's snapshot must be there. */
-  private checkComplete(found: Found, index: LogIndex): void {
+  private checkComplete(found: Chain, index: LogIndex): void {
     const base = index.base?.last ?? { index: 0, term: 0 };
-    const oldest = found.chain[0];
+    const oldest = found.places[0];
     if (index.firstIndex > base.index + 1) {
       const name = segmentName(oldest.number, oldest.first);
       const missing = `entries ${base.index + 1} to ${index.firstIndex - 1} before it are missing`;
@@ -302,17 +246,26 @@ class Recovery {
   }
 
   /** Removes unfinished files, and segments and index files that no longer count. */
-  private removeUnneeded(found: Found, names: readonly string[]): void {
-    const { chain, leftovers } = found;
+  private removeUnneeded(found: Chain, names: readonly string[]): void {
+    const { places, leftovers } = found;
     const old = new Set(leftovers.map((place) => segmentName(place.number, place.first)));
     for (const name of names) {
       const index = parseIndexName(name);
-      const outdated = index !== null && index < chain[0].number;
+      const outdated = index !== null && index < places[0].number;
       if (name.endsWith(TEMPORARY_SUFFIX) || old.has(name) || outdated) {
         this.disk.remove(this.path(name));
       }
     }
     if (leftovers.length > 0) this.note(`${leftovers.length} superseded segments are removed`);
+  }
+
+  /** An empty newest file: its creation was cut short, nothing in it was ever acknowledged. */
+  private setAsideEmpty({ number, first }: SegmentPlace): void {
+    const name = segmentName(number, first);
+    this.makeSetAside();
+    this.disk.rename(this.path(name), this.path(`${SET_ASIDE_DIRECTORY}/${name}`));
+    this.disk.syncDirectory(this.options.directory);
+    this.note(`${name} was empty and is set aside`);
   }
 
   /** Keeps a copy of the bytes that never became durable, for people to look at. */

@@ -34,7 +34,10 @@ const time: Codec<number> = {
   },
 };
 const logId: Codec<LogId> = record({ index: whole, term: whole });
-const membership: Codec<Membership> = { encode: membershipToWire, decode: membershipFromWire };
+export const membership: Codec<Membership> = {
+  encode: membershipToWire,
+  decode: membershipFromWire,
+};
 const hardState: Codec<HardState> = record({ term: whole, vote: nullable(text), commit: whole });
 export const snapshotMeta: Codec<SnapshotMeta> = record({ last: logId, timeMs: time, membership });
 

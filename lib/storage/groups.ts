@@ -1,0 +1,44 @@
+/** The groups of a data directory: numbered directories whose segments say which group it is. */
+
+import type { Disk } from "./disk.ts";
+import { groupDirectory, groupNumbers, makeDurableDirectory } from "./layout.ts";
+import { listSegments } from "./segment_chain.ts";
+import { openSegment } from "./segment.ts";
+import type { GroupIdentity } from "./store.ts";
+
+export interface GroupDirectory {
+  readonly number: number;
+  /** Path for `OpenOptions.directory`. */
+  readonly directory: string;
+  /** Null: the directory was made, but no log in it; or `fault` says why it cannot be told. */
+  readonly identity: GroupIdentity | null;
+  /** The `corrupt` or `unsupported_version` error that hides the identity. */
+  readonly fault: unknown;
+}
+
+/** All group directories, ascending by number. One that cannot be read does not hide the others. */
+export function listGroups(disk: Disk): GroupDirectory[] {
+  return groupNumbers(disk).map((number) => {
+    const directory = groupDirectory(number);
+    try {
+      return { number, directory, identity: identityOf(disk, directory), fault: null };
+    } catch (fault) {
+      return { number, directory, identity: null, fault };
+    }
+  });
+}
+
+function identityOf(disk: Disk, directory: string): GroupIdentity | null {
+  const oldest = listSegments(disk, directory)[0];
+  if (oldest === undefined) return null;
+  const { file, header } = openSegment(disk, directory, oldest, null, "read");
+  file.close();
+  return { cluster: header.cluster, group: header.group };
+}
+
+/** Makes the next free numbered directory, durably, and returns its path. */
+export function createGroupDirectory(disk: Disk): string {
+  const directory = groupDirectory(Math.max(0, ...groupNumbers(disk)) + 1);
+  makeDurableDirectory(disk, directory);
+  return directory;
+}

@@ -1,0 +1,224 @@
+/**
+ * Who a data directory is (decision 2): a random replica id for as long as its content lives, the
+ * cluster it belongs to, and how often it was started. The counter rises durably with each start,
+ * and peers remember the highest they saw: a directory that was put back to an older state shows
+ * itself by a lower one. An identity that cannot be read is an error and never a new identity,
+ * for a replica that forgets its votes under its old id breaks elections.
+ *
+ * All of it is one small checksummed file that is replaced as a whole (file_format.ts).
+ *
+ * Crash windows of {@link setAside}: the identity moves first and durably, then the groups. A
+ * directory with groups but without an identity is refused as `corrupt` until that is finished.
+ */
+
+import { assert } from "../base/assert.ts";
+import { list, name, nullable, record, token, whole } from "../base/codec.ts";
+import { TrilogError } from "../base/errors.ts";
+import { pack, unpack } from "../base/msgpack.ts";
+import type { Membership, ReplicaId } from "../raft/types.ts";
+import type { Disk, DiskLock } from "./disk.ts";
+import { encodeChecked, Magic, readChecked, replaceFile } from "./file_format.ts";
+import {
+  GROUPS_DIRECTORY,
+  IDENTITY_FILE,
+  joinPath,
+  LOCK_FILE,
+  makeDurableDirectory,
+  nextSetAsideDirectory,
+} from "./layout.ts";
+import { corrupt } from "./record.ts";
+import { membership } from "./segment.ts";
+
+/** The first membership of a cluster, stored by a node before anybody acts on it. */
+export interface StoredFounding {
+  readonly cluster: string;
+  readonly membership: Membership;
+}
+
+interface PeerStart {
+  readonly peer: ReplicaId;
+  readonly counter: number;
+}
+
+/** Content of the identity file. */
+export interface Identity {
+  readonly replicaId: ReplicaId;
+  readonly name: string;
+  /** Cluster that this replica is a member of; null: blank. */
+  readonly cluster: string | null;
+  /** Starts of this identity, the present one included. */
+  readonly startCounter: number;
+  readonly founding: StoredFounding | null;
+  readonly peerStarts: readonly PeerStart[];
+  /** Replica ids that were replaced by others and must never be spoken to again. */
+  readonly superseded: readonly ReplicaId[];
+}
+
+const identityCodec = record<Identity>({
+  replicaId: token,
+  name,
+  cluster: nullable(token),
+  startCounter: whole,
+  founding: nullable(record<StoredFounding>({ cluster: token, membership })),
+  peerStarts: list(record<PeerStart>({ peer: token, counter: whole })),
+  superseded: list(token),
+});
+
+export interface DataDirectoryOptions {
+  /** Makes a random id; used only for a new directory. */
+  readonly newReplicaId: () => string;
+  /** Node name; the one stored wins over a different one, and that is refused. */
+  readonly name: string;
+}
+
+/** The content of the identity file; null where there is none; throws `corrupt`. */
+export function readIdentity(disk: Disk): Identity | null {
+  if (!disk.exists(IDENTITY_FILE)) {
+    if (disk.list(GROUPS_DIRECTORY).length === 0) return null;
+    throw corrupt(IDENTITY_FILE, 0, "it is missing, but there are groups");
+  }
+  const payload = readChecked(disk, IDENTITY_FILE, Magic.identity, 0);
+  return identityCodec.decode(unpack(payload), "identity");
+}
+
+/**
+ * Locks the directory, reads or makes its identity and counts this start, durably. Throws
+ * `data_directory_locked`, `corrupt`, `unsupported_version`, or `invalid_argument` where the
+ * directory belongs to a node of another name.
+ */
+export function openDataDirectory(disk: Disk, options: DataDirectoryOptions): DataDirectory {
+  const lock = disk.lock(LOCK_FILE);
+  try {
+    const found = readIdentity(disk);
+    if (found !== null && found.name !== options.name) {
+      throw new TrilogError(
+        "invalid_argument",
+        `Cannot start node ${options.name}: its data directory belongs to node ${found.name}`,
+      );
+    }
+    const identity = found ?? newIdentity(options);
+    return new DataDirectory(disk, lock, { ...identity, startCounter: identity.startCounter + 1 });
+  } catch (thrown) {
+    lock.release();
+    throw thrown;
+  }
+}
+
+/**
+ * Fences a directory after rot: moves all it holds into a directory `set-aside-<number>` inside
+ * it, and opens it as that of a new, blank replica. The directory must not be open.
+ */
+export function setAside(disk: Disk, options: DataDirectoryOptions): DataDirectory {
+  const lock = disk.lock(LOCK_FILE);
+  try {
+    const aside = nextSetAsideDirectory(disk);
+    makeDurableDirectory(disk, aside);
+    for (const item of [IDENTITY_FILE, GROUPS_DIRECTORY]) {
+      if (disk.exists(item)) disk.rename(item, joinPath(aside, item));
+      disk.syncDirectory(aside);
+      disk.syncDirectory("");
+    }
+    return new DataDirectory(disk, lock, { ...newIdentity(options), startCounter: 1 });
+  } catch (thrown) {
+    lock.release();
+    throw thrown;
+  }
+}
+
+function newIdentity(options: DataDirectoryOptions): Identity {
+  return {
+    replicaId: options.newReplicaId(),
+    name: options.name,
+    cluster: null,
+    startCounter: 0,
+    founding: null,
+    peerStarts: [],
+    superseded: [],
+  };
+}
+
+/** An open, locked data directory. Every change is durable when its call returns. */
+export class DataDirectory {
+  /** Stores `identity`; use {@link openDataDirectory} or {@link setAside}. */
+  constructor(
+    private readonly disk: Disk,
+    private readonly lock: DiskLock,
+    private identity: Identity,
+  ) {
+    this.store(identity);
+  }
+
+  get replicaId(): ReplicaId {
+    return this.identity.replicaId;
+  }
+
+  get name(): string {
+    return this.identity.name;
+  }
+
+  get startCounter(): number {
+    return this.identity.startCounter;
+  }
+
+  /** Cluster that this replica is a member of; null: blank. */
+  get cluster(): string | null {
+    return this.identity.cluster;
+  }
+
+  isMember(): boolean {
+    return this.identity.cluster !== null;
+  }
+
+  /** The founding stored by `prepare`, or null. */
+  founding(): StoredFounding | null {
+    return this.identity.founding;
+  }
+
+  /** Stores a founding; replaces an older one that never became effective. */
+  prepare(founding: StoredFounding): void {
+    assert(!this.isMember(), "a member founds no cluster");
+    this.store({ ...this.identity, founding });
+  }
+
+  /** Belongs to `cluster` from now on, for as long as this identity lives. */
+  becomeMember(cluster: string): void {
+    if (this.identity.cluster === cluster) return;
+    assert(!this.isMember(), "a replica never changes its cluster");
+    this.store({ ...this.identity, cluster });
+  }
+
+  /** What is remembered of a peer; its highest start counter is 0 before the first. */
+  peerRecord(peer: ReplicaId): { superseded: boolean; highestStartCounter: number } {
+    const seen = this.identity.peerStarts.find((item) => item.peer === peer);
+    return {
+      superseded: this.identity.superseded.includes(peer),
+      highestStartCounter: seen?.counter ?? 0,
+    };
+  }
+
+  /** Remembers a peer's start counter unless a higher one is known: refusing is the caller's. */
+  rememberPeerStart(peer: ReplicaId, counter: number): void {
+    if (counter <= this.peerRecord(peer).highestStartCounter) return;
+    const others = this.identity.peerStarts.filter((item) => item.peer !== peer);
+    this.store({ ...this.identity, peerStarts: [...others, { peer, counter }] });
+  }
+
+  /** Remembers that another identity took this one's place; its start counter is forgotten. */
+  supersede(peer: ReplicaId): void {
+    if (this.identity.superseded.includes(peer)) return;
+    const peerStarts = this.identity.peerStarts.filter((item) => item.peer !== peer);
+    const superseded = [...this.identity.superseded, peer];
+    this.store({ ...this.identity, peerStarts, superseded });
+  }
+
+  /** Gives up the lock. */
+  close(): void {
+    this.lock.release();
+  }
+
+  private store(identity: Identity): void {
+    const payload = pack(identityCodec.encode(identity));
+    replaceFile(this.disk, "", IDENTITY_FILE, encodeChecked(Magic.identity, 0, payload));
+    this.identity = identity;
+  }
+}
