@@ -103,6 +103,9 @@ export function readBatchHeader(bytes: Uint8Array, at = 0): BatchHeader {
 
 function checkRelations(header: BatchHeader, lastOffsetDelta: number): void {
   if (header.baseOffset < 0) throw invalidBatch("its base offset is negative");
+  if (!Number.isSafeInteger(header.baseOffset + header.count)) {
+    throw invalidBatch("its offsets are out of range");
+  }
   if (header.count < 1) throw invalidBatch("it holds no records");
   if (lastOffsetDelta !== header.count - 1) {
     throw invalidBatch("its offsets and its count disagree");

@@ -40,7 +40,7 @@ export function validateBatch(bytes: Uint8Array): BatchHeader {
   if (header.sizeBytes !== bytes.length) throw invalidBatch("bytes follow it");
   if (crc32c(bytes, CHECKED_FROM) !== header.crc) throw invalidBatch("its checksum is wrong");
   const reader = openRecords(bytes, header);
-  for (let delta = 0; delta < header.count; delta += 1) checkRecord(reader, delta);
+  for (let delta = 0; delta < header.count; delta += 1) checkRecord(reader, header, delta);
   if (reader.at !== reader.end) throw invalidBatch("bytes follow its last record");
   return header;
 }
@@ -94,12 +94,14 @@ function checkCount(count: number, bytes: number): void {
 }
 
 /** Walks over a record without building anything. */
-function checkRecord(reader: VarintReader, delta: number): void {
+function checkRecord(reader: VarintReader, header: BatchHeader, delta: number): void {
   const length = reader.varint();
   const start = reader.at;
   if (length < 0 || length > reader.end - start) throw invalidBatch("a record overruns it");
   if (reader.byte() !== 0) throw invalidBatch("a record has unknown attributes");
-  reader.varlong();
+  if (!Number.isSafeInteger(header.baseTimestampMs + reader.varlong())) {
+    throw invalidBatch("a timestamp is out of range");
+  }
   if (reader.varint() !== delta) throw invalidBatch("its offsets are not dense");
   const keyBytes = skipNullable(reader);
   const valueBytes = skipNullable(reader);
@@ -131,7 +133,7 @@ function skipHeaders(reader: VarintReader, count: number): void {
 
 function readRecord(reader: VarintReader, header: BatchHeader, delta: number): BatchRecord {
   const start = reader.at;
-  checkRecord(reader, delta);
+  checkRecord(reader, header, delta);
   const end = reader.at;
   reader.at = start;
   reader.varint();

@@ -80,6 +80,7 @@ export class BatchBuilder {
     headers: readonly RecordHeader[] = NO_HEADERS,
   ): void {
     assert(!this.finished, "a finished batch takes no more messages");
+    assert(Number.isSafeInteger(timestampMs), "a timestamp is a whole number");
     if (this.records === 0) this.baseTimestampMs = this.maxTimestampMs = timestampMs;
     const packed = headers.length === 0 ? null : packHeaders(headers);
     const timestampDelta = timestampMs - this.baseTimestampMs;

@@ -11,10 +11,16 @@ import {
   patchBaseOffset,
   readBatchHeader,
 } from "../../lib/batch/batch_header.ts";
-import { batchesIn, recordsOf, validateBatch } from "../../lib/batch/batch_reader.ts";
+import {
+  batchesIn,
+  firstOffsetAt,
+  recordsOf,
+  validateBatch,
+} from "../../lib/batch/batch_reader.ts";
 import { BatchBuilder } from "../../lib/batch/batch_writer.ts";
 import { compressions } from "../../lib/batch/compression.ts";
 import { crc32c } from "../../lib/batch/crc32c.ts";
+import { varintSize, writeVarint } from "../../lib/batch/varint.ts";
 import { addAll, randomBytes, randomMessages } from "./support.ts";
 
 function refused(bytes: Uint8Array, because = ""): void {
@@ -143,6 +149,15 @@ Deno.test("a batch with a right checksum and wrong contents is refused, and says
     ["out of range", (_, view) => view.setInt32(field.maxTimestamp, 2 ** 30)],
     ["without epoch", (_, view) => view.setInt32(field.baseSequence, -1)],
     ["negative", (_, view) => view.setInt32(field.baseOffset, -1)],
+    ["offsets are out of range", (_, view) => {
+      view.setUint32(field.baseOffset, 2 ** 21 - 1);
+      view.setUint32(field.baseOffset + 4, 2 ** 32 - 1);
+    }],
+    ["timestamp is out of range", (bytes, view) => {
+      view.setUint32(field.baseTimestamp, 2 ** 21 - 1);
+      view.setUint32(field.baseTimestamp + 4, 2 ** 32 - 1);
+      bytes[BATCH_HEADER_BYTES + 2] = 2;
+    }],
     ["not dense", (bytes) => bytes[BATCH_HEADER_BYTES + 3] = 2],
     ["unknown attributes", (bytes) => bytes[BATCH_HEADER_BYTES + 1] = 1],
     ["overruns", (bytes) => bytes[BATCH_HEADER_BYTES] = 0x7e],
@@ -153,13 +168,58 @@ Deno.test("a batch with a right checksum and wrong contents is refused, and says
 
 Deno.test("a small batch that would unpack to more than the limit is refused", () => {
   const bomb = gzipSync(new Uint8Array(64 * 1024 * 1024));
-  const batch = resealed(concatBytes([new Uint8Array(BATCH_HEADER_BYTES), bomb]), (_, view) => {
-    view.setInt32(field.length, BATCH_HEADER_BYTES + bomb.length - 12);
+  refused(handmade(bomb, 1), "cannot be decompressed");
+});
+
+/** A batch of one record with the given bytes behind a header that is right. */
+function handmade(records: Uint8Array, attributes = 0): Uint8Array {
+  return resealed(concatBytes([new Uint8Array(BATCH_HEADER_BYTES), records]), (bytes, view) => {
+    view.setInt32(field.length, bytes.length - 12);
     view.setInt8(field.magic, 2);
-    view.setInt16(field.attributes, 1);
+    view.setInt16(field.attributes, attributes);
     view.setInt32(field.count, 1);
   });
-  refused(batch, "cannot be decompressed");
+}
+
+/** A record with a null key, a value of zeros, and `tail` for the headers. */
+function handmadeRecord(valueBytes: number, tail: readonly number[]): Uint8Array {
+  const bodyBytes = 4 + varintSize(valueBytes) + valueBytes + tail.length;
+  const record = new Uint8Array(varintSize(bodyBytes) + bodyBytes);
+  let at = writeVarint(record, 0, bodyBytes) + 3;
+  at = writeVarint(record, at, -1);
+  at = writeVarint(record, at, valueBytes);
+  record.set(tail, at + valueBytes);
+  return record;
+}
+
+Deno.test("a message or a batch above its limit is refused though all else is right", () => {
+  validateBatch(handmade(handmadeRecord(limits.messageBytes, [0])));
+  refused(handmade(handmadeRecord(limits.messageBytes + 1, [0])), "larger than the limit");
+  const headers = [2, 2, 0x68, 2, 0x76];
+  refused(handmade(handmadeRecord(limits.messageBytes - 1, headers)), "larger than the limit");
+  refused(handmade(new Uint8Array(limits.batchBytes)), "it is larger than the limit");
+});
+
+Deno.test("a negative number of headers is refused", () => {
+  validateBatch(handmade(handmadeRecord(3, [2, 2, 0x68, 1])));
+  refused(handmade(handmadeRecord(3, [1])), "negative number of headers");
+});
+
+Deno.test("a length field that would stand still or go back is refused", () => {
+  for (const length of [-12, -61, 0, 48, -(2 ** 31)]) {
+    const batch = smallBatch();
+    viewOf(batch).setInt32(field.length, length);
+    assertThrows(() => [...batchesIn(batch)], TrilogError, "length field");
+  }
+});
+
+Deno.test("the first message at or after a time is found by the producers' timestamps", () => {
+  const builder = new BatchBuilder();
+  for (const timestampMs of [50, 10, 70, 60]) builder.add(null, null, timestampMs);
+  const batch = builder.finish();
+  patchBaseOffset(batch, 100, 0);
+  const found = [0, 50, 51, 70, 71].map((time) => firstOffsetAt(batch, time));
+  assertEquals(found, [100, 100, 102, 102, null]);
 });
 
 Deno.test("concatenated batches are found one after the other", () => {

@@ -99,6 +99,7 @@ Deno.test("numbers that are cut off or too wide are refused as an invalid batch"
       () => new VarintReader(wide, 0, 11).varint(),
       () => new VarintReader(wide, 0, 11).varlong(),
       () => new VarintReader(Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0x1f), 0, 5).varint(),
+      () => new VarintReader(Uint8Array.of(...wide.subarray(0, 8), 1), 0, 9).varlong(),
       () => new VarintReader(wide, 0, 4).skip(5),
       () => new VarintReader(wide, 0, 4).skip(-1),
     ]
