@@ -94,6 +94,11 @@ export class SimNetwork {
     this.cuts.add(linkOf(from, to));
   }
 
+  /** Ends the cut of one direction. */
+  mend(from: string, to: string): void {
+    this.cuts.delete(linkOf(from, to));
+  }
+
   /** Frames from one node to another take this much longer; none is lost. */
   clog(from: string, to: string, extraMs: number): void {
     this.clogs.set(linkOf(from, to), extraMs);

@@ -22,6 +22,7 @@ export class SimProcess {
   /** Until when a synchronous call keeps the process from anything else. */
   private busyUntilMs = 0;
   private readonly killHooks: (() => void)[] = [];
+  private readonly runHooks: (() => void)[] = [];
   private readonly onThrow: (thrown: unknown) => void;
 
   /** `onThrow` takes what the process's code threw; by default it ends the simulation. */
@@ -64,7 +65,8 @@ export class SimProcess {
 
   /** The process waits in a synchronous call: what it does next happens that much later. */
   block(forMs: number): void {
-    this.busyUntilMs = this.nowMs + forMs;
+    // On the scheduler's grid of microseconds, so that what waits for it finds it over.
+    this.busyUntilMs = Math.ceil((this.nowMs + forMs) * 1000) / 1000;
   }
 
   /** SIGSTOP: the process keeps its memory and its connections and does nothing. */
@@ -96,6 +98,11 @@ export class SimProcess {
     this.killHooks.push(hook);
   }
 
+  /** Calls `hook` whenever something ran in the process. */
+  onRun(hook: () => void): void {
+    this.runHooks.push(hook);
+  }
+
   private arrive(held: Held): void {
     if (this.state === "paused") this.held.push(held);
     if (this.state !== "running" || held.run === null) return;
@@ -108,6 +115,7 @@ export class SimProcess {
     } catch (thrown) {
       this.onThrow(thrown);
     }
+    for (const hook of this.runHooks) hook();
   }
 }
 

@@ -1,0 +1,263 @@
+/**
+ * One machine of a simulated cluster: its disk and clock outlive the processes that run on it one
+ * after the other. The process is what production runs: a host with a replica of every group on
+ * segment logs, and a service per group for customers.
+ */
+
+import { TrilogError } from "../base/errors.ts";
+import { silentLogger } from "../base/logger.ts";
+import type { Packable } from "../base/msgpack.ts";
+import { Prng } from "../base/prng.ts";
+import type { PeerHandler, PeerTransport } from "../net/transport.ts";
+import { messageFromWire } from "../raft/message.ts";
+import type { Membership, ReplicaId } from "../raft/types.ts";
+import { FrameKind } from "../replica/frames.ts";
+import { GroupService, PROPOSE_METHOD } from "../replica/group_service.ts";
+import { Host } from "../replica/host.ts";
+import { raftOptions, type Replica } from "../replica/replica.ts";
+import { openSegmentLog } from "../storage/segment_log.ts";
+import type { LogStore } from "../storage/store.ts";
+import { watchedBank } from "./bank_audit.ts";
+import { SimClock } from "./clock.ts";
+import type { SimGroup } from "./cluster.ts";
+import { SimDisk } from "./disk.ts";
+import type { SimNetwork } from "./network.ts";
+import type { SimOptions } from "./options.ts";
+import { SimProcess } from "./process.ts";
+import type { Scheduler } from "./scheduler.ts";
+
+/** Cluster id of every simulation. */
+const CLUSTER = "00000000000051b0";
+
+/** What a node shares with the rest of the simulation. */
+export interface World {
+  readonly scheduler: Scheduler;
+  readonly network: SimNetwork;
+  readonly options: SimOptions;
+  readonly groups: readonly SimGroup[];
+  readonly nodes: readonly SimNode[];
+  /** A node's process ended by itself. */
+  ended(node: SimNode, error: unknown): void;
+  /** A node ran: its replicas are to be checked. */
+  touched(node: SimNode): void;
+}
+
+export class SimNode {
+  readonly name: string;
+  readonly address: string;
+  readonly disk: SimDisk;
+  /** Identity of the present disk content. */
+  id: ReplicaId;
+  process: SimProcess;
+  clock: SimClock;
+  host: Host | null = null;
+  /** Whether a fault may have made durable bytes other than they were written. */
+  damaged = false;
+  private lives = 0;
+  private readonly random: Prng;
+  private readonly clockRate: number;
+  private wallOffsetMs: number;
+
+  constructor(readonly number: number, private readonly world: World, random: Prng) {
+    const { options, scheduler } = world;
+    this.name = `n${number + 1}`;
+    this.address = `${this.name}:7000`;
+    this.random = random;
+    this.clockRate = 1 + (2 * random.next() - 1) * options.clockError;
+    this.wallOffsetMs = random.between(-5_000, 5_000);
+    this.id = identityOf(number, this.lives);
+    this.process = new SimProcess(scheduler, this.name);
+    this.disk = new SimDisk(this.process, random.fork(), {
+      syncMs: options.syncMs,
+      capacityBytes: null,
+    });
+    this.clock = this.newClock();
+  }
+
+  get running(): boolean {
+    return this.host !== null;
+  }
+
+  replica(group: number): Replica | undefined {
+    return this.host?.replica(this.world.groups[group].name);
+  }
+
+  /**
+   * Starts a process on what the disk holds. `bootstrap` is the first membership of blank logs;
+   * null for a node that joins. Throws what opening a log throws: `corrupt` means that the node
+   * must come back as somebody else.
+   */
+  start(bootstrap: Membership | null): void {
+    const { scheduler, network, options } = this.world;
+    this.process = new SimProcess(scheduler, this.name, (thrown) => this.exit(thrown));
+    this.process.onRun(() => this.world.touched(this));
+    this.disk.attach(this.process);
+    this.clock = this.newClock();
+    const stores = this.world.groups.map((group) => this.openStore(group, bootstrap));
+    const endpoint = network.listen(this.process, this.id, this.address);
+    // As every node knows its `--peers`; the memberships of the logs come on top.
+    for (const { id, address } of this.world.nodes) endpoint.setAddress(id, address);
+    const host = new Host({
+      self: this.id,
+      clock: this.clock,
+      random: this.random.fork(),
+      logger: silentLogger,
+      transport: new WatchedTransport(
+        endpoint,
+        (group, voter, term, candidate) => this.groupOf(group).oracle.voted(voter, term, candidate),
+      ),
+      heartbeatMs: options.heartbeatMs,
+      electionTimeoutMs: options.electionTimeoutMs,
+      onFatal: (error) => this.exit(error),
+    });
+    this.host = host;
+    const services = new Map<string, GroupService>();
+    this.world.groups.forEach((group, at) => {
+      host.open({
+        group: group.name,
+        machine: watchedBank(this.id, group.oracle, group.bank),
+        store: stores[at],
+        raft: raftOptions(options),
+        compaction: "previous",
+      });
+      services.set(group.name, this.newService(group, host));
+    });
+    endpoint.setRequestHandler((method, params) => serve(services, method, params));
+  }
+
+  /** The process is gone; `power`: and so may be what it had not synced. */
+  stop(kind: "kill" | "power"): void {
+    this.process.kill();
+    this.host = null;
+    this.disk.crash(kind);
+  }
+
+  /** The disk is a new one, and with it comes a new identity. Between processes only. */
+  renew(): void {
+    this.disk.wipe();
+    this.lives += 1;
+    this.id = identityOf(this.number, this.lives);
+    this.damaged = false;
+  }
+
+  /** Somebody sets the wall clock. */
+  jumpClock(byMs: number): void {
+    this.wallOffsetMs += byMs;
+    this.clock.jumpWall(byMs);
+  }
+
+  private exit(error: unknown): void {
+    if (!this.process.alive) return;
+    this.process.kill();
+    this.host = null;
+    this.world.ended(this, error);
+  }
+
+  private openStore(group: SimGroup, bootstrap: Membership | null): LogStore {
+    const store = openSegmentLog(this.disk, {
+      identity: { cluster: CLUSTER, group: group.name },
+      directory: group.name,
+      bootstrap,
+      segmentBytes: this.world.options.segmentBytes,
+    });
+    const { hardState, last } = store.recovered;
+    const amnesia = group.oracle.reopened(this.id, hardState, last);
+    if (amnesia === null) return store;
+    // Rot in the last record before a stop cannot be told from a write that was never synced.
+    if (this.damaged) throw new TrilogError("corrupt", amnesia);
+    group.oracle.breaks(amnesia);
+    return store;
+  }
+
+  private newService(group: SimGroup, host: Host): GroupService {
+    const { network, options } = this.world;
+    const { process } = this;
+    return new GroupService({
+      clock: this.clock,
+      random: this.random.fork(),
+      caller: {
+        call: (address, method, params, { deadlineMs }) =>
+          network.call(process, address, `${group.name}/${method}`, params, deadlineMs),
+      },
+      replica: () => host.replica(group.name) ?? null,
+      deadlineMs: 8 * options.electionTimeoutMs,
+    });
+  }
+
+  private newClock(): SimClock {
+    return new SimClock(this.process, {
+      rate: this.clockRate,
+      wallOffsetMs: this.wallOffsetMs,
+      turnMs: this.world.options.turnMs,
+    });
+  }
+
+  private groupOf(name: string): SimGroup {
+    return this.world.groups[Number(name.slice(1)) - 1];
+  }
+}
+
+/** 16 hexadecimal digits that name a node's n-th disk. */
+function identityOf(node: number, lives: number): ReplicaId {
+  return (node + 1).toString(16).padStart(8, "0") + lives.toString(16).padStart(8, "0");
+}
+
+/** Requests are named `group/method`. */
+async function serve(
+  services: ReadonlyMap<string, GroupService>,
+  method: string,
+  params: Packable,
+): Promise<Packable> {
+  const [group, name] = method.split("/");
+  const service = services.get(group);
+  if (service === undefined) {
+    throw new TrilogError("unknown_group", `Cannot answer ${method}: no such group here`);
+  }
+  if (name === PROPOSE_METHOD) return await service.servePropose(params);
+  if (name === "command") return await service.command(params as Uint8Array);
+  return await service.query(params as Uint8Array);
+}
+
+type VoteListener = (
+  group: string,
+  voter: ReplicaId,
+  term: number,
+  candidate: ReplicaId,
+) => void;
+
+/** A transport that shows the votes which leave. */
+class WatchedTransport implements PeerTransport {
+  readonly self: ReplicaId;
+
+  constructor(private readonly inner: PeerTransport, private readonly onVote: VoteListener) {
+    this.self = inner.self;
+  }
+
+  setHandler(handler: PeerHandler): void {
+    this.inner.setHandler(handler);
+  }
+
+  setAddress(peer: ReplicaId, address: string): void {
+    this.inner.setAddress(peer, address);
+  }
+
+  forget(peer: ReplicaId): void {
+    this.inner.forget(peer);
+  }
+
+  send(to: ReplicaId, group: string, body: Packable): void {
+    const [kind, content] = body as [number, Packable];
+    if (kind === FrameKind.raft) this.watch(to, group, content);
+    this.inner.send(to, group, body);
+  }
+
+  queuedBytes(to: ReplicaId): number {
+    return this.inner.queuedBytes(to);
+  }
+
+  private watch(to: ReplicaId, group: string, wire: Packable): void {
+    const message = messageFromWire(this.self, to, wire);
+    if (message.kind !== "vote_response" || message.preVote || !message.granted) return;
+    this.onVote(group, this.self, message.requestTerm, to);
+  }
+}

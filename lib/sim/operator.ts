@@ -1,0 +1,96 @@
+/**
+ * What an operator, or a manager, does for a simulated cluster: moves leadership, changes the
+ * members of groups, and brings a node that lost its disk back in under its new identity: first as
+ * a learner, then in the place of the old one (decision 2 of the architecture).
+ */
+
+import type { MembershipTarget, ReplicaId } from "../raft/types.ts";
+import type { Replica } from "../replica/replica.ts";
+import type { Cluster } from "./cluster.ts";
+import type { SimNode } from "./node.ts";
+
+/** How often the operator looks after the cluster. */
+const ROUND_MS = 200;
+/** A learner that lacks no more entries than this may vote. */
+const LEARNER_LAG = 50;
+
+export class Operator {
+  /** Nodes that are to be the voters of a group, by number. */
+  private readonly wanted: number[][];
+
+  constructor(private readonly cluster: Cluster) {
+    const everybody = cluster.nodes.map(({ number }) => number);
+    this.wanted = cluster.groups.map(() => everybody);
+  }
+
+  start(): void {
+    this.cluster.scheduler.after(ROUND_MS, "operator", () => {
+      this.cluster.groups.forEach((_, group) => this.care(group));
+      this.start();
+    });
+  }
+
+  /** From now on these nodes are to be a group's voters. */
+  want(group: number, voters: readonly number[]): void {
+    this.wanted[group] = [...voters];
+  }
+
+  transfer(group: number, to: number): void {
+    this.cluster.leader(group)?.transferLeadership(this.cluster.nodes[to].id);
+  }
+
+  /** Whether every group has the members it is to have. */
+  get settled(): boolean {
+    return this.cluster.groups.every((_, group) => {
+      const leader = this.cluster.leader(group);
+      return leader !== null && this.nextOf(leader, group) === null;
+    });
+  }
+
+  private care(group: number): void {
+    const leader = this.cluster.leader(group);
+    if (leader === null) return;
+    const next = this.nextOf(leader, group);
+    // A refusal (another change under way, leadership lost) is tried again in the next round.
+    if (next !== null) leader.changeMembers(next).catch(() => {});
+  }
+
+  /** The next membership on the way to the wanted one; null: it is reached. */
+  private nextOf(leader: Replica, group: number): MembershipTarget | null {
+    const { membership, progress, last } = leader.status();
+    if (membership.outgoing.length > 0) return null;
+    const wanted = this.wanted[group].map((number) => this.cluster.nodes[number]);
+    const ids = wanted.map(({ id }) => id);
+    const isVoter = (id: ReplicaId) => membership.voters.includes(id);
+    const missing = ids.filter((id) => !isVoter(id));
+    const superfluous = membership.voters.filter((id) => !ids.includes(id));
+    if (missing.length === 0 && superfluous.length === 0) {
+      return membership.learners.length === 0 ? null : target(wanted, ids, []);
+    }
+    const behind = missing.filter((id) => {
+      const match = progress.find((one) => one.id === id)?.match ?? 0;
+      return !membership.learners.includes(id) || last.index - match > LEARNER_LAG;
+    });
+    if (behind.length === 0) return target(wanted, ids, []);
+    if (behind.every((id) => membership.learners.includes(id))) return null;
+    const members = [...wanted, ...this.cluster.nodes.filter(({ id }) => isVoter(id))];
+    const kept = Object.entries(membership.nodes).map(([id, node]) => ({ id, ...node }));
+    return target([...kept, ...members], membership.voters, missing);
+  }
+}
+
+type Member = Pick<SimNode, "id" | "name" | "address">;
+
+function target(
+  known: readonly Member[],
+  voters: readonly ReplicaId[],
+  learners: readonly ReplicaId[],
+): MembershipTarget {
+  const members = [...voters, ...learners];
+  const nodes = known.filter(({ id }) => members.includes(id));
+  return {
+    voters: [...voters].sort(),
+    learners: [...learners].sort(),
+    nodes: Object.fromEntries(nodes.map(({ id, name, address }) => [id, { name, address }])),
+  };
+}
