@@ -17,6 +17,10 @@ export const Channel = {
   cancel: 3,
   /** `[4, error]`: the last frame of a side that closes the connection. */
   farewell: 4,
+  /** `[5]`: is anybody there? Asked by peers on the connections they dialled. */
+  ping: 5,
+  /** `[6]`: its answer. */
+  pong: 6,
 } as const;
 
 /** The farewell that tells the other side why the connection is closed. */

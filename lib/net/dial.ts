@@ -21,6 +21,8 @@ export interface DialOptions {
   readonly role: ConnectionRole;
   /** The replica wanted at that address, or null for whoever is there. */
   readonly to: ReplicaId | null;
+  /** Milliseconds until the attempt is given up. */
+  readonly timeoutMs: number;
   readonly policy: HandshakePolicy;
   readonly clock: Clock;
   readonly counters: NetCounters;
@@ -39,7 +41,7 @@ export type DialResult =
     readonly identity: RemoteIdentity | null;
   };
 
-/** Never rejects; ends within `limits.handshakeMs`. */
+/** Never rejects; ends within `timeoutMs`. */
 export function dial(options: DialOptions): Promise<DialResult> {
   return new Promise((resolve) => new Dial(options, resolve).start());
 }
@@ -56,7 +58,7 @@ class Dial implements FrameSink {
   ) {}
 
   start(): void {
-    this.timer = this.options.clock.after(limits.handshakeMs, () => this.timeOut());
+    this.timer = this.options.clock.after(this.options.timeoutMs, () => this.timeOut());
     connectTcp(this.options.address).then(
       (socket) => this.opened(socket),
       (thrown) => {

@@ -46,6 +46,8 @@ export interface MuxOptions {
 
 /** Pause after the system refused to accept a connection (no file descriptors left). */
 const ACCEPT_PAUSE_MS = 50;
+/** A peer's connection without a ping for so long is closed; they come every second. */
+const PEER_SILENCE_MS = 10_000;
 /** Answers queued for one connection beyond this pause the reading of its requests. */
 const PAUSE_READING_BYTES = limits.connectionQueueBytes / 4;
 
@@ -209,6 +211,8 @@ class Welcome implements FrameSink {
 class Router implements FrameSink {
   private readonly session: RpcSession;
   private readonly maxValues: number;
+  /** Runs out when the other side, having pinged before, no longer does. */
+  private silence: Timer | null = null;
 
   constructor(
     private readonly mux: Mux,
@@ -231,6 +235,9 @@ class Router implements FrameSink {
       case Channel.cancel:
         this.session.cancel(frame);
         break;
+      case Channel.ping:
+        this.ping();
+        break;
       case Channel.farewell:
         break;
       default:
@@ -246,8 +253,20 @@ class Router implements FrameSink {
   }
 
   closed(reason: TrilogError): void {
+    this.silence?.cancel();
     this.session.closed(reason);
     this.mux.admittedLeft(this.connection, this.identity, reason);
+  }
+
+  /** A peer that lost its power says no goodbye: its connection must not count for ever. */
+  private ping(): void {
+    this.connection.send([Channel.pong]);
+    this.silence?.cancel();
+    this.silence = this.mux.options.clock.after(PEER_SILENCE_MS, () => {
+      const state = "the peer is silent";
+      const reason = new TrilogError("connection_closed", `Cannot keep connection: ${state}`);
+      this.connection.abort(reason);
+    });
   }
 
   /**

@@ -12,6 +12,7 @@ import type { ReplicaId } from "../raft/types.ts";
 import { Backoff } from "./backoff.ts";
 import { asFrame, Channel, farewellFrame, malformedFrame } from "./channels.ts";
 import type { Connection, FrameSink } from "./connection.ts";
+import { LinkProbe } from "./link_probe.ts";
 import type { NetCounters } from "./counters.ts";
 import { dial, type DialResult } from "./dial.ts";
 import type { HandshakePolicy, RemoteIdentity } from "./handshake.ts";
@@ -24,12 +25,15 @@ export interface PeerLinkOptions {
   readonly logger: Logger;
   readonly counters: NetCounters;
   readonly onIdentity?: (address: string, found: RemoteIdentity) => void;
+  readonly onRefused?: (error: TrilogError) => void;
   readonly connected: () => void;
   readonly unreachable: () => void;
 }
 
 const SMALLEST_PAUSE_MS = 20;
 const LARGEST_PAUSE_MS = 1_000;
+/** Shorter than a lost first packet's second repeat: after a cut, a fresh dial is quicker. */
+const DIAL_MS = 2_000;
 /** A connection that ended sooner is redialled after a pause, lest two sides spin. */
 const STABLE_MS = 1_000;
 
@@ -43,6 +47,7 @@ export class PeerLink {
   private dialNumber = 0;
   private dialling = false;
   private pause: Timer | null = null;
+  private probe: LinkProbe | null = null;
   private readonly backoff: Backoff;
   /** A connection stood since the peer was last called unreachable. */
   private wasConnected: boolean;
@@ -100,6 +105,7 @@ export class PeerLink {
     this.dialNumber += 1;
     this.dialling = false;
     this.pause?.cancel();
+    this.probe?.stop();
     const connection = this.connection;
     this.connection = null;
     connection?.close(new TrilogError("connection_closed", `Cannot keep connection: ${state}`));
@@ -113,12 +119,19 @@ export class PeerLink {
     const address = this.address;
     const { policy, clock, counters } = this.options;
     const { clusterId } = policy.local();
-    const sink = (connection: Connection) => this.sinkOf(connection);
-    void dial({ address, role: "peer", to: this.peer, policy, clock, counters, sink })
-      .then((result) => {
-        if (number === this.dialNumber) this.dialled(result, address, clusterId);
-        else if (result.ok) result.connection.abort(stale);
-      });
+    void dial({
+      address,
+      role: "peer",
+      to: this.peer,
+      timeoutMs: DIAL_MS,
+      policy,
+      clock,
+      counters,
+      sink: (connection) => this.sinkOf(connection),
+    }).then((result) => {
+      if (number === this.dialNumber) this.dialled(result, address, clusterId);
+      else if (result.ok) result.connection.abort(stale);
+    });
   }
 
   private dialled(result: DialResult, address: string, toldClusterId: string | null): void {
@@ -126,6 +139,7 @@ export class PeerLink {
     if (!result.ok) return this.failed(result, address);
     if (result.connection.closeReason !== null) return this.redialLater();
     this.connection = result.connection;
+    this.probe = new LinkProbe(result.connection, this.options.clock);
     this.connectedAt = this.options.clock.monotonicMs();
     this.toldClusterId = toldClusterId;
     this.wasConnected = true;
@@ -133,12 +147,14 @@ export class PeerLink {
   }
 
   private failed(result: DialResult & { ok: false }, address: string): void {
-    const { logger, onIdentity, unreachable } = this.options;
+    const { logger, onIdentity, onRefused, unreachable } = this.options;
     this.redialLater();
     logger.debug("cannot dial peer", { peer: this.peer, address, reason: result.error.message });
     if (result.identity !== null && result.identity.replicaId !== this.peer) {
       onIdentity?.(address, result.identity);
     }
+    // A refusal by this side names whom it refuses; one by the other side names nobody.
+    if (!result.refused && result.identity === null) onRefused?.(result.error);
     if (!result.refused || !this.wasConnected || this.inbound > 0) return;
     this.wasConnected = false;
     unreachable();
@@ -149,12 +165,13 @@ export class PeerLink {
     this.pause = this.options.clock.after(this.backoff.next(), () => this.dialNow());
   }
 
-  /** Nothing is expected to come back on a connection from here but a farewell. */
+  /** Nothing comes back on a connection from here but pongs and a farewell. */
   private sinkOf(connection: Connection): FrameSink {
     return {
       frame: (payload) => {
         const frame = asFrame(unpack(payload));
-        if (frame[0] !== Channel.farewell) throw malformedFrame("peers answer on their own");
+        if (frame[0] === Channel.pong) this.probe?.answered();
+        else if (frame[0] !== Channel.farewell) throw malformedFrame("peers answer on their own");
       },
       farewell: (reason) => farewellFrame(reason),
       closed: () => {
@@ -165,6 +182,7 @@ export class PeerLink {
 
   private lost(): void {
     this.connection = null;
+    this.probe?.stop();
     const stableFor = this.options.clock.monotonicMs() - this.connectedAt;
     if (stableFor < STABLE_MS) return this.redialLater();
     this.backoff.reset();

@@ -5,6 +5,7 @@
 
 import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
+import type { TrilogError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Packable } from "../base/msgpack.ts";
 import type { Random } from "../base/prng.ts";
@@ -25,6 +26,8 @@ export interface TcpPeersOptions {
   readonly counters: NetCounters;
   /** Another replica than the expected one answers at an address: a node that was wiped. */
   readonly onIdentity?: (address: string, found: RemoteIdentity) => void;
+  /** A peer refuses this process, for example as `superseded` or `rolled_back`. */
+  readonly onRefused?: (error: TrilogError) => void;
 }
 
 export class TcpPeers implements PeerTransport, InboundPeers {

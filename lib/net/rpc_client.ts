@@ -6,8 +6,8 @@
 
 import type { Clock, Timer } from "../base/clock.ts";
 import { errorFromWire, toTrilogError, TrilogError } from "../base/errors.ts";
-import type { Packable } from "../base/msgpack.ts";
-import { unpack } from "../base/msgpack.ts";
+import { limits } from "../base/limits.ts";
+import { type Packable, unpack } from "../base/msgpack.ts";
 import type { Random } from "../base/prng.ts";
 import { Backoff } from "./backoff.ts";
 import {
@@ -187,9 +187,16 @@ class Line implements FrameSink {
     if (this.dialling) return;
     this.dialling = true;
     const { policy, role, clock, counters } = this.options;
-    const sink = () => this;
-    void dial({ address: this.address, role, to: null, policy, clock, counters, sink })
-      .then((result) => this.dialled(result));
+    void dial({
+      address: this.address,
+      role,
+      to: null,
+      timeoutMs: limits.handshakeMs,
+      policy,
+      clock,
+      counters,
+      sink: () => this,
+    }).then((result) => this.dialled(result));
   }
 
   private dialled(result: DialResult): void {

@@ -3,8 +3,16 @@ import type { Clock } from "../../lib/base/clock.ts";
 import { systemClock } from "../../lib/base/system_clock.ts";
 import { limits } from "../../lib/base/limits.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
-import { newClient, RawSocket, TestNode, until } from "./helpers.ts";
-import { encodeFrames, hello } from "./helpers.ts";
+import { PROBE_INTERVAL_MS } from "../../lib/net/link_probe.ts";
+import {
+  encodeFrames,
+  HeldClock,
+  hello,
+  newClient,
+  RawSocket,
+  TestNode,
+  until,
+} from "./helpers.ts";
 
 /** The machine's clock an hour ahead at will: connections count as long established. */
 class ShiftedClock implements Clock {
@@ -226,4 +234,61 @@ Deno.test("the connections of a superseded identity can be ended", async () => {
   assertEquals(await client.call(left.address, "echo", 1, { deadlineMs: 5_000 }), 1);
   client.close();
   await Promise.all([left.close(), right.close()]);
+});
+
+Deno.test("a connection whose other end no longer answers is given up and dialled anew", async () => {
+  const clock = new HeldClock(PROBE_INTERVAL_MS);
+  const left = new TestNode({ replicaId: "r1", clock });
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr as Deno.NetAddr;
+  left.peers.setAddress("r2", `127.0.0.1:${port}`);
+  const first = await listener.accept();
+  await first.read(new Uint8Array(4_096));
+  await first.write(encodeFrames(["trilog", 1, null, "c1", "r2", "n-r2", 1]));
+  await until(() => left.events.length === 1, "it is connected");
+  for (let probe = 0; probe < 6; probe += 1) {
+    clock.runHeld();
+    const buffer = new Uint8Array(64);
+    assertEquals(buffer.slice(0, await first.read(buffer) ?? 0), encodeFrames([5]));
+    if (probe < 3) await first.write(encodeFrames([6]));
+    const answers = Math.min(probe + 1, 3);
+    await until(() => left.counters.framesIn === 1 + answers, "the answer is there");
+  }
+  assertEquals(left.peers.connectedPeers(), ["r2"]);
+  clock.runHeld();
+  assertEquals(left.peers.connectedPeers(), []);
+  const second = await listener.accept();
+  assertEquals(left.events, ["connected r2"]);
+  first.close();
+  second.close();
+  await left.close();
+  listener.close();
+});
+
+Deno.test("pings between living nodes are answered", async () => {
+  const clock = new HeldClock(PROBE_INTERVAL_MS);
+  const left = new TestNode({ replicaId: "r1", clock });
+  const right = new TestNode({ replicaId: "r2" });
+  left.peers.setAddress("r2", right.address);
+  await until(() => left.events.length === 1, "it is connected");
+  for (let probe = 0; probe < 10; probe += 1) {
+    const before = left.counters.framesIn;
+    clock.runHeld();
+    await until(() => left.counters.framesIn === before + 1, "the answer is there");
+  }
+  assertEquals(left.peers.connectedPeers(), ["r2"]);
+  await Promise.all([left.close(), right.close()]);
+});
+
+Deno.test("a peer that pinged and fell silent no longer counts as connected", async () => {
+  const clock = new HeldClock(10_000);
+  const left = new TestNode({ replicaId: "r1", clock });
+  const peer = await RawSocket.connect(left.address);
+  await peer.write(encodeFrames(hello({ 2: "c1", 3: "r2", 5: 0, 6: 1 }), [5], [5]));
+  await until(() => left.counters.framesOut === 3, "both pings are answered");
+  assertEquals([clock.count, left.mux.connections().length], [1, 1]);
+  clock.runHeld();
+  assertEquals(left.mux.connections().length, 0);
+  assertEquals((await peer.framesUntilClosed()).slice(1), [[6], [6]]);
+  await left.close();
 });
