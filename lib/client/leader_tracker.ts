@@ -5,7 +5,7 @@
  */
 
 import { assert } from "../base/assert.ts";
-import type { TrilogError } from "../base/errors.ts";
+import type { ErrorCode, TrilogError } from "../base/errors.ts";
 import type { Random } from "../base/prng.ts";
 import { Backoff } from "../net/backoff.ts";
 
@@ -24,6 +24,12 @@ export type Advice =
 
 /** Hints followed at once, in a row; then the servers are disagreeing and get a pause. */
 const QUICK_HINTS = 2;
+
+/** Answers of the right server, which may pass later, but not by asking it for a while. */
+const REFUSALS: ReadonlySet<ErrorCode> = new Set(["not_enough_brokers"]);
+
+/** The right server was asked, and can do nothing just now. */
+const STAY: ReadonlySet<ErrorCode> = new Set(["overloaded", "disk_full"]);
 
 export class LeaderTracker {
   private candidates: readonly string[];
@@ -64,7 +70,7 @@ export class LeaderTracker {
 
   /** The request to `address` failed: whom to ask next, and when. */
   failed(address: string, error: TrilogError): Advice {
-    if (!error.retryable) return { kind: "give_up" };
+    if (!error.retryable || REFUSALS.has(error.code)) return { kind: "give_up" };
     // Of many requests under way, the first failure moves the choice; the others just follow.
     if (address !== this.address) return { kind: "retry", delayMs: 0, refresh: false };
     this.address = this.successor(address, error);
@@ -74,13 +80,13 @@ export class LeaderTracker {
     return {
       kind: "retry",
       delayMs: quick ? 0 : this.backoff.next(),
-      refresh: !quick && error.code !== "overloaded",
+      refresh: !quick && !STAY.has(error.code),
     };
   }
 
   private successor(address: string, error: TrilogError): string {
     if (error.leader !== undefined) return error.leader;
-    if (error.code === "overloaded") return address;
+    if (STAY.has(error.code)) return address;
     const at = this.candidates.indexOf(address);
     return this.candidates[(at + 1) % this.candidates.length];
   }

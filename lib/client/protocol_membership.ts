@@ -82,6 +82,11 @@ export interface HeartbeatBrokerRequest {
   readonly led: readonly LedPartition[];
   /** Everything on its disk at a moment when `assignmentVersion` was already known to it. */
   readonly hosted: readonly HostedReplica[];
+  /**
+   * The answer may be held back this long while there are no newer assignments, so that these
+   * arrive at once; 0 for an answer without delay.
+   */
+  readonly maxWaitMs: number;
 }
 
 /**
@@ -148,6 +153,7 @@ export const heartbeatBrokerMethod = method<HeartbeatBrokerRequest, HeartbeatBro
     assignmentVersion: whole,
     led: list(ledPartition),
     hosted: list(hostedReplica),
+    maxWaitMs: whole,
   }),
   record<HeartbeatBrokerAnswer>({
     intervalMs: whole,

@@ -1,6 +1,6 @@
 /** Commands about brokers: who belongs to the cluster, under which identity, and who is dead. */
 
-import { type Codec, label, list, name, record, token } from "../base/codec.ts";
+import { type Codec, label, list, name, record, token, whole } from "../base/codec.ts";
 import { TrilogError } from "../base/errors.ts";
 import { type Changed, changedCodec, type Command } from "./command.ts";
 import type { Broker, MetadataState, Partition } from "./state.ts";
@@ -111,6 +111,11 @@ function replaceIdentity(state: MetadataState, old: Broker, successor: string): 
 }
 
 export interface DeclareFields {
+  /**
+   * Term in which the leader judged. Where the entry got into the log in another term, somebody
+   * else leads by now and the judgement is old news.
+   */
+  readonly term: number;
   /** Replica ids; those of unknown brokers are passed over. */
   readonly dead: readonly string[];
   readonly alive: readonly string[];
@@ -119,10 +124,11 @@ export interface DeclareFields {
 /** The leader's judgement on who can be reached. */
 export const declare: Command<DeclareFields, Changed> = {
   name: "brokers.declare",
-  fields: record<DeclareFields>({ dead: list(token), alive: list(token) }),
+  fields: record<DeclareFields>({ term: whole, dead: list(token), alive: list(token) }),
   answer: changedCodec,
-  apply(state, fields, { timeMs }) {
+  apply(state, fields, { term, timeMs }) {
     const before = state.version;
+    if (fields.term !== term) return { version: before };
     const set = (replicaIds: readonly string[], alive: boolean) => {
       for (const replicaId of replicaIds) {
         const broker = state.brokerOf(replicaId);

@@ -58,10 +58,12 @@ export class Liveness {
     return this.heardMs.get(replicaId) ?? null;
   }
 
-  /** Whether a broker was heard lately enough that another may not take its name. */
+  /**
+   * Whether a broker was heard lately enough that another may not take its name. A broker not
+   * heard yet in this leadership is given the same time to be heard.
+   */
   isPresent(replicaId: string, nowMs: number): boolean {
-    const heardMs = this.heardMs.get(replicaId);
-    return heardMs !== undefined && nowMs - heardMs < 2 * this.settings.intervalMs;
+    return nowMs - this.sinceMs(replicaId, nowMs) < 2 * this.settings.intervalMs;
   }
 
   /** How often to call {@link judge} while leading. */

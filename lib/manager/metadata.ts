@@ -38,15 +38,24 @@ const commands = new Map(commandList.map((command) => [command.name, command]));
 
 export class MetadataMachine implements StateMachine {
   private current = new MetadataState();
+  private readonly listeners: (() => void)[] = [];
 
   /** The present state; replaced as a whole by `restore`, so do not keep it. */
   get state(): MetadataView {
     return this.current;
   }
 
+  /** Calls `listener` whenever there is a new placement version. */
+  onPlacement(listener: () => void): void {
+    this.listeners.push(listener);
+  }
+
   apply(command: Uint8Array, context: ApplyContext): Uint8Array {
+    const before = this.current.placementVersion;
     try {
-      return this.run(command, context);
+      const answer = this.run(command, context);
+      if (this.current.placementVersion !== before) this.notify();
+      return answer;
     } catch (thrown) {
       if (thrown instanceof TrilogError) return encodeRefusal(thrown);
       throw thrown;
@@ -83,6 +92,11 @@ export class MetadataMachine implements StateMachine {
       section.load(state, data);
     }
     this.current = state;
+    this.notify();
+  }
+
+  private notify(): void {
+    for (const listener of this.listeners) listener();
   }
 
   private run(bytes: Uint8Array, context: ApplyContext): Uint8Array {

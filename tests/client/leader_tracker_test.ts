@@ -89,7 +89,9 @@ Deno.test("of many failures under way the first moves the choice and the others 
 });
 
 Deno.test("an error that a repeat cannot mend is the answer", () => {
-  assertEquals(tracker().failed("a:1", failure("invalid_batch")), { kind: "give_up" });
+  for (const code of ["invalid_batch", "not_enough_brokers"] as const) {
+    assertEquals(tracker().failed("a:1", failure(code)), { kind: "give_up" });
+  }
 });
 
 Deno.test("a choice that is no longer a candidate is dropped, a leader that is news is taken", () => {

@@ -80,6 +80,7 @@ const samples: readonly Sample[] = [
         sizeBytes: 10,
       }],
       hosted: [where],
+      maxWaitMs: 900,
     },
     {
       intervalMs: 1000,

@@ -40,7 +40,7 @@ export class Cluster {
   }
 
   declareDead(...dead: string[]): void {
-    this.run(declare, { dead, alive: [] });
+    this.run(declare, { term: 1, dead, alive: [] });
   }
 
   createTopic(name: string, partitions = 1, requestId = ""): void {

@@ -37,7 +37,11 @@ const draws: readonly Draw[] = [
   (random, state) => {
     const some = replicaIds(random, state);
     const cut = random.below(some.length + 1);
-    return [declare, { dead: some.slice(0, cut), alive: some.slice(cut, cut + 1) }];
+    return [declare, {
+      term: random.chance(0.9) ? 1 : 2,
+      dead: some.slice(0, cut),
+      alive: some.slice(cut, cut + 1),
+    }];
   },
   (random) => [createTopic, {
     name: random.pick(topicNames),

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert
 import { type ErrorCode, TrilogError } from "../../lib/base/errors.ts";
 import { limits } from "../../lib/base/limits.ts";
 import { pack, type Packable, unpack } from "../../lib/base/msgpack.ts";
-import { initialise } from "../../lib/manager/brokers.ts";
+import { declare, initialise } from "../../lib/manager/brokers.ts";
 import { encodeCommand } from "../../lib/manager/command.ts";
 import { MetadataMachine } from "../../lib/manager/metadata.ts";
 import { alterTopic, createTopic, deleteTopic } from "../../lib/manager/topics.ts";
@@ -94,6 +94,13 @@ Deno.test("a broker that was declared dead is alive again when it registers", ()
   cluster.register("b1");
   assertEquals(cluster.machine.state.brokers.get("b1")?.alive, true);
   assertEquals(cluster.machine.state.placementVersion, placementVersion);
+});
+
+Deno.test("a judgement that reaches the log in another leader's term is passed over", () => {
+  const cluster = clusterOf(3);
+  const before = cluster.machine.snapshot();
+  cluster.run(declare, { term: 2, dead: ["r-b1"], alive: [] });
+  assertEquals(cluster.machine.snapshot(), before);
 });
 
 Deno.test("a wiped broker's new identity takes the old one's places, for good", () => {
