@@ -266,8 +266,12 @@ function onApplied(core: Core, index: Index): void {
 function onFetched(core: Core, to: ReplicaId, entries: readonly Entry[]): void {
   core.fetching.delete(to);
   if (to !== core.id) return onFetchedFor(core, to, entries);
-  const next = core.log.applying + 1;
-  if (entries.length > 0 && entries[0].index === next) core.fetchedSelf = entries;
+  // The store may still hold a tail that was replaced in the log: only what is committed and
+  // durable can no longer change.
+  const { log } = core;
+  const limit = Math.min(log.commit, core.durability.index);
+  if (entries[0]?.index !== log.applying + 1) return;
+  core.fetchedSelf = entries.filter((entry) => entry.index <= limit);
 }
 
 function onCompacted(core: Core, snapshot: SnapshotMeta): void {

@@ -62,14 +62,13 @@ function takeCommitted(core: Core): readonly Entry[] {
   const limit = Math.min(log.commit, core.durability.index);
   if (log.applying >= limit || log.applied < log.applying) return NONE;
   if (log.isCached(log.applying + 1)) return log.takeCommitted(limit, APPLY_BATCH_BYTES);
-  const fetched = core.fetchedSelf;
-  if (fetched.length === 0) {
+  const entries = core.fetchedSelf;
+  if (entries.length === 0) {
     fetchSelf(core);
     return NONE;
   }
   core.fetchedSelf = [];
-  const entries = fetched.filter((entry) => entry.index <= limit);
-  if (entries.length > 0) log.applying = entries[entries.length - 1].index;
+  log.applying = entries[entries.length - 1].index;
   return entries;
 }
 

@@ -109,9 +109,11 @@ export function onFetchedFor(core: Core, to: ReplicaId, entries: readonly Entry[
   leadership.sendPending = true;
   if (progress.state !== "replicate") return;
   if (entries.length === 0) return startSnapshot(core, progress);
-  const last = entries[entries.length - 1];
-  const wanted = entries[0].index === progress.next && progress.next >= core.log.firstIndex;
-  if (wanted && core.log.matches(last)) sendPipelined(core, progress, entries);
+  if (entries[0].index !== progress.next || progress.next < core.log.firstIndex) return;
+  // The store may still hold a tail that was replaced in the log.
+  let count = entries.length;
+  while (count > 0 && !core.log.matches(entries[count - 1])) count -= 1;
+  if (count > 0) sendPipelined(core, progress, entries.slice(0, count));
 }
 
 /** What the follower needs is compacted: it gets the group's snapshot (paper 7). */
