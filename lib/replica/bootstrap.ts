@@ -38,6 +38,9 @@ const helloCodec = record({
 });
 export type NodeHello = Decoded<typeof helloCodec>;
 
+/** A peer's answer, and the address of `--peers` at which it was reached from here. */
+type Reached = NodeHello & { readonly reachedAt: string };
+
 /** The first membership of a cluster and its name for ever. */
 export interface Founding {
   readonly cluster: string;
@@ -63,12 +66,14 @@ export interface BootstrapOptions {
   readonly logger: Logger;
   readonly caller: Caller;
   readonly store: BootstrapStore;
-  readonly self: NodeInfo;
-  /** Everybody of `--peers`, this node included. */
+  readonly self: () => NodeInfo;
+  /** Everybody of `--peers`, this node included; addresses as seen from here. */
   readonly peers: readonly NodeInfo[];
   readonly newClusterId: () => string;
   /** The node stops: give up. */
   readonly stopped: () => boolean;
+  /** A peer told who it is and was reached at `address`. */
+  readonly onPeer: (replicaId: ReplicaId, address: string) => void;
 }
 
 const RETRY_MS = 100;
@@ -81,7 +86,8 @@ export class Bootstrap {
 
   /** Serves {@link HELLO_METHOD}. */
   hello(): Packable {
-    const { store, self } = this.options;
+    const { store } = this.options;
+    const self = this.options.self();
     return helloCodec.encode({
       state: this.state(),
       name: self.name,
@@ -124,9 +130,22 @@ export class Bootstrap {
     return this.options.store.founding() === null ? "blank" : "prepared";
   }
 
+  /** Asks the cluster's leader to take this node in, or to note its address. */
+  async announce(): Promise<void> {
+    const answers = await Promise.all(this.others().map((peer) => this.ask(peer)));
+    await this.askToJoin(answers);
+  }
+
+  private others(): readonly NodeInfo[] {
+    const { peers } = this.options;
+    const self = this.options.self();
+    return peers.filter(({ name }) => name !== self.name);
+  }
+
   private async attempt(): Promise<void> {
-    const { peers, self, store } = this.options;
-    const others = peers.filter(({ name }) => name !== self.name);
+    const { peers, store } = this.options;
+    const self = this.options.self();
+    const others = this.others();
     const answers = await Promise.all(others.map((peer) => this.ask(peer)));
     const member = answers.find((answer) => answer?.state === "member");
     if (member !== undefined) return await this.follow(member!, answers);
@@ -148,9 +167,7 @@ export class Bootstrap {
     const ids = nodes.map(({ replicaId }) => replicaId).sort();
     const earlier = this.options.store.founding();
     if (earlier !== null && ids.join() === earlier.membership.voters.join()) return earlier;
-    const infos = nodes.map((
-      { replicaId, name },
-    ) => [replicaId, { name, address: this.dial(name) }]);
+    const infos = nodes.map(({ replicaId, name, address }) => [replicaId, { name, address }]);
     return {
       cluster: this.options.newClusterId(),
       membership: {
@@ -163,22 +180,15 @@ export class Bootstrap {
     };
   }
 
-  /** Address of `--peers`: what a node calls itself may not be how others reach it. */
-  private dial(name: string): string {
-    const { peers, self } = this.options;
-    return peers.find((peer) => peer.name === name)?.address ?? self.address;
-  }
-
   private async found(founding: Founding): Promise<void> {
-    const { store, peers, self, caller, logger } = this.options;
+    const { store, peers, caller, logger } = this.options;
     store.prepare(founding);
     const params = foundingCodec.encode({
       cluster: founding.cluster,
       membership: encodeMembership(founding.membership),
     });
-    const others = peers.filter(({ name }) => name !== self.name);
     await Promise.all(
-      others.map(({ address }) =>
+      this.others().map(({ address }) =>
         caller.call(address, PREPARE_METHOD, params, { deadlineMs: CALL_MS })
       ),
     );
@@ -190,10 +200,10 @@ export class Bootstrap {
 
   /** Somebody is a member: the prepared founding is in force, or this node has to be taken in. */
   private async follow(
-    member: NodeHello,
-    answers: readonly (NodeHello | null)[],
+    member: Reached,
+    answers: readonly (Reached | null)[],
   ): Promise<void> {
-    const { store, self, caller, logger } = this.options;
+    const { store, logger } = this.options;
     const cluster = member.cluster;
     if (cluster === null) return;
     const founding = store.founding();
@@ -203,22 +213,29 @@ export class Bootstrap {
       return;
     }
     this.tell(`asking to be taken into cluster ${cluster}`);
+    await this.askToJoin(answers);
+    store.becomeMember(cluster);
+    logger.info("joined the cluster", { cluster });
+  }
+
+  /** Whoever leads takes the request; the others refuse it. */
+  private async askToJoin(answers: readonly (Reached | null)[]): Promise<void> {
+    const { store, caller } = this.options;
+    const self = this.options.self();
     const params = joinCodec.encode({
       name: self.name,
       replicaId: store.replicaId,
       address: self.address,
     });
-    // Whoever leads takes the request; the others refuse it.
-    const requests = answers.filter((answer) => answer?.state === "member").map((answer) =>
-      caller.call(answer!.address, JOIN_METHOD, params, { deadlineMs: CALL_MS })
+    const members = answers.filter((answer) => answer?.state === "member");
+    const requests = members.map((member) =>
+      caller.call(member!.reachedAt, JOIN_METHOD, params, { deadlineMs: CALL_MS })
     );
     await Promise.any(requests).catch((failed: AggregateError) => Promise.reject(failed.errors[0]));
-    store.becomeMember(cluster);
-    logger.info("joined the cluster", { cluster });
   }
 
-  private async ask(peer: NodeInfo): Promise<NodeHello | null> {
-    const { caller } = this.options;
+  private async ask(peer: NodeInfo): Promise<Reached | null> {
+    const { caller, onPeer } = this.options;
     try {
       const answer = await caller.call(peer.address, HELLO_METHOD, null, { deadlineMs: CALL_MS });
       const hello = helloCodec.decode(answer, "hello");
@@ -226,7 +243,8 @@ export class Bootstrap {
         this.tell(`${peer.address} is ${hello.name} and not ${peer.name}`);
         return null;
       }
-      return { ...hello, address: peer.address };
+      onPeer(hello.replicaId, peer.address);
+      return { ...hello, reachedAt: peer.address };
     } catch {
       return null;
     }

@@ -14,6 +14,7 @@ import { limits } from "../base/limits.ts";
 import type { Packable } from "../base/msgpack.ts";
 import type { Random } from "../base/prng.ts";
 import type { Caller } from "../net/rpc_client.ts";
+import type { ReplicaId } from "../raft/types.ts";
 import type { Replica } from "./replica.ts";
 import {
   openedSession,
@@ -29,8 +30,8 @@ export interface GroupServiceOptions {
   readonly caller: Caller;
   /** The group's replica here; null while the node has not joined a cluster yet. */
   readonly replica: () => Replica | null;
-  /** Time for one command or question, all its repeats included, in milliseconds. */
-  readonly deadlineMs?: number;
+  /** Address to dial for a member of the group. */
+  readonly addressOf: (id: ReplicaId) => string | undefined;
 }
 
 /** Method by which a node hands an enveloped command to the leader's node. */
@@ -42,24 +43,21 @@ const FIRST_BACKOFF_MS = 4;
 const LONGEST_BACKOFF_MS = 60;
 /** A leader that does not answer for this long is asked again, or another one is. */
 const ATTEMPT_MS = 1_500;
-/** Part of the promised time that is left for the way to the user. */
-const MARGIN_MS = 500;
+/** Time for one command or question, all its repeats included: what was promised, less the way. */
+const DEADLINE_MS = limits.answerMs - 500;
 
 export class GroupService {
   private session: Promise<SessionId> | null = null;
   private lastSequence = 0;
   private readonly unacknowledged = new Set<number>();
-  private readonly deadlineMs: number;
 
-  constructor(private readonly options: GroupServiceOptions) {
-    this.deadlineMs = options.deadlineMs ?? limits.answerMs - MARGIN_MS;
-  }
+  constructor(private readonly options: GroupServiceOptions) {}
 
   /**
    * Runs a command exactly once; resolves with the machine's answer. `deadlineMs` is the time for
    * it where that is not the usual one.
    */
-  async command(command: Uint8Array, deadlineMs: number = this.deadlineMs): Promise<Uint8Array> {
+  async command(command: Uint8Array, deadlineMs: number = DEADLINE_MS): Promise<Uint8Array> {
     const endMs = this.options.clock.monotonicMs() + deadlineMs;
     for (;;) {
       const session = await this.openSession(endMs);
@@ -78,7 +76,7 @@ export class GroupService {
   async query(
     question: Uint8Array,
     stale: boolean = false,
-    deadlineMs: number = this.deadlineMs,
+    deadlineMs: number = DEADLINE_MS,
   ): Promise<Uint8Array> {
     const endMs = this.options.clock.monotonicMs() + deadlineMs;
     const attempt = async () => {
@@ -141,7 +139,8 @@ export class GroupService {
   private async submitOnce(command: Uint8Array, endMs: number): Promise<Uint8Array> {
     const replica = this.replica();
     if (replica.isLeader) return (await this.within(endMs, replica.propose(command))).answer;
-    const leader = replica.leaderAddress();
+    const { leader: id } = replica.raft;
+    const leader = id === null ? undefined : this.options.addressOf(id);
     if (leader === undefined) {
       throw new TrilogError("unavailable", "Cannot reach the leader: none is known");
     }

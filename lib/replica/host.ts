@@ -11,7 +11,7 @@ import type { Packable } from "../base/msgpack.ts";
 import type { Random } from "../base/prng.ts";
 import type { PeerHandler, PeerTransport } from "../net/transport.ts";
 import { messageFromWire, messageToWire } from "../raft/message.ts";
-import type { Membership, Message, ReplicaId } from "../raft/types.ts";
+import type { Membership, Message, NodeInfo, ReplicaId } from "../raft/types.ts";
 import { Beats } from "./beats.ts";
 import {
   beatCodec,
@@ -40,8 +40,10 @@ export interface HostOptions {
   readonly restAfterMs?: number;
   /** Told once, when this process must not go on: a failed sync, a broken invariant. */
   readonly onFatal: (error: unknown) => void;
-  /** A group's membership changed or became known here. */
-  readonly onMembership?: (group: string, membership: Membership) => void;
+  /** Where a member is dialled from here; its address in the membership by default. */
+  readonly addressOf?: (id: ReplicaId, node: NodeInfo) => string;
+  /** A membership was committed and applied here; `previous` is the one applied before it. */
+  readonly onMembership?: (group: string, membership: Membership, previous: Membership) => void;
 }
 
 export class Host implements PeerHandler {
@@ -232,16 +234,22 @@ export class Host implements PeerHandler {
       },
       wake: (replica) => this.beats.wake(replica),
       startSnapshotTransfer: (replica, to) => this.transfers.start(replica, to),
-      membershipChanged: (replica, membership) => this.noteMembership(replica, membership),
+      membershipChanged: (membership) => this.noteAddresses(membership),
+      membershipCommitted: (replica, membership, previous) =>
+        this.options.onMembership?.(replica.group, membership, previous),
       fatal: (error) => this.fatal(error),
     };
   }
 
-  private noteMembership(replica: Replica, membership: Membership): void {
+  /** Where a member is dialled from here. */
+  addressOf(id: ReplicaId, node: NodeInfo): string {
+    return this.options.addressOf?.(id, node) ?? node.address;
+  }
+
+  private noteAddresses(membership: Membership): void {
     for (const [id, node] of Object.entries(membership.nodes)) {
-      if (id !== this.self) this.options.transport.setAddress(id, node.address);
+      if (id !== this.self) this.options.transport.setAddress(id, this.addressOf(id, node));
     }
-    this.options.onMembership?.(replica.group, membership);
   }
 
   private scheduleTurn(): void {

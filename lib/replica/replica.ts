@@ -73,7 +73,9 @@ export interface ReplicaContext {
   /** Input arrived for a replica that was at rest. */
   wake(replica: Replica): void;
   startSnapshotTransfer(replica: Replica, to: ReplicaId): void;
-  membershipChanged(replica: Replica, membership: Membership): void;
+  /** A membership is in force, committed or not: its members must be reachable. */
+  membershipChanged(membership: Membership): void;
+  membershipCommitted(replica: Replica, membership: Membership, previous: Membership): void;
   /** Something happened after which this process must not go on. */
   fatal(error: unknown): void;
 }
@@ -339,6 +341,7 @@ export class Replica {
     this.store.adoptSnapshot(meta, ready.hardState);
     this.checkpoints.restoreAt(meta, this.machine);
     this.applied = meta.last.index;
+    this.context.membershipCommitted(this, meta.membership, this.appliedMembership);
     this.appliedMembership = meta.membership;
     this.pending.supersededBySnapshot(meta.last.index);
     this.logger.info("installed a snapshot", { index: meta.last.index, term: meta.last.term });
@@ -352,9 +355,7 @@ export class Replica {
       assert(entry.index === this.applied + 1, "entries are applied in order, each once");
       let answer = EMPTY_BYTES;
       if (entry.kind === EntryKind.command) answer = this.applyCommand(entry);
-      else if (entry.kind === EntryKind.membership) {
-        this.appliedMembership = decodeMembership(entry.data);
-      }
+      else if (entry.kind === EntryKind.membership) this.applyMembership(entry);
       this.applied = entry.index;
       this.pending.applied(entry, answer);
       this.checkpoint(entry);
@@ -370,6 +371,12 @@ export class Replica {
       term: entry.term,
       timeMs: entry.timeMs,
     });
+  }
+
+  private applyMembership(entry: Entry): void {
+    const previous = this.appliedMembership;
+    this.appliedMembership = decodeMembership(entry.data);
+    this.context.membershipCommitted(this, this.appliedMembership, previous);
   }
 
   /** At a segment's first index the state before it is kept (decision 7 in DESIGN.md). */
@@ -388,7 +395,7 @@ export class Replica {
     const { membership } = this.raft;
     if (membership === this.knownMembership) return;
     this.knownMembership = membership;
-    this.context.membershipChanged(this, membership);
+    this.context.membershipChanged(membership);
   }
 
   private notify(): void {

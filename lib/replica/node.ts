@@ -1,0 +1,335 @@
+/**
+ * A server of one replicated machine: the bank, the key-value store, the managers. It founds or
+ * joins its cluster, replicates commands, answers questions, and takes its leave.
+ */
+
+import { type Clock, sleep, type Timer } from "../base/clock.ts";
+import { toTrilogError, TrilogError } from "../base/errors.ts";
+import { randomIdentity } from "../base/system_random.ts";
+import type { Packable } from "../base/msgpack.ts";
+import type { Membership, NodeInfo, RaftStatus, ReplicaId } from "../raft/types.ts";
+import { setAside } from "../storage/identity.ts";
+import { groupDirectory, groupNumbers } from "../storage/layout.ts";
+import { openSegmentLog } from "../storage/segment_log.ts";
+import { Bootstrap, HELLO_METHOD, PREPARE_METHOD } from "./bootstrap.ts";
+import { GroupService, PROPOSE_METHOD } from "./group_service.ts";
+import { JOIN_METHOD, JoinDriver } from "./join_driver.ts";
+import {
+  COMMAND_METHOD,
+  commandCodec,
+  type NodeStatus,
+  nodeStatusCodec,
+  QUERY_METHOD,
+  queryCodec,
+  STATUS_METHOD,
+} from "./node_protocol.ts";
+import { type ProcessOptions, ServerProcess } from "./process.ts";
+import { raftOptions, type Replica } from "./replica.ts";
+import { SessionMachine } from "./sessions.ts";
+import type { StateMachine } from "./state_machine.ts";
+
+export interface NodeOptions extends Omit<ProcessOptions, "addressOf" | "onMembership"> {
+  /** Group id, such as `atm`: the same on all nodes. */
+  readonly group: string;
+  /** Made anew for each start; the node adds sessions around it. */
+  readonly machine: () => StateMachine;
+  /** Everybody of `--peers`, this node included; addresses as seen from here. */
+  readonly peers: readonly NodeInfo[];
+  /** A segment of the log is closed at this size, and a checkpoint taken. */
+  readonly segmentBytes: number;
+}
+
+/** How often the leader looks after joins, and a node after its own place in the membership. */
+const CARE_MS = 100;
+const ANNOUNCE_MS = 500;
+const HAND_OVER_MS = 1_000;
+
+export class Node {
+  readonly process: ServerProcess;
+  readonly service: GroupService;
+  /** The machine that is replicated, without the sessions around it. */
+  readonly machine: StateMachine;
+  private readonly bootstrap: Bootstrap;
+  private readonly joins: JoinDriver;
+  private readonly clock: Clock;
+  private current: Replica | null = null;
+  /** Addresses in force when this process started: `--peers` stands for these. */
+  private readonly firstAddresses = new Map<string, string>();
+  private careTimer: Timer | null = null;
+  private announcedAtMs = -Infinity;
+  private stopping = false;
+
+  private constructor(private readonly options: NodeOptions) {
+    this.clock = options.clock;
+    this.machine = options.machine();
+    this.process = new ServerProcess({
+      ...options,
+      advertise: options.advertise ?? ownAddress(options),
+      addressOf: (_, node) => this.dialAddress(node),
+      onMembership: (_, membership, previous) => this.membershipCommitted(membership, previous),
+      onFatal: (error) => this.fatal(error),
+    });
+    const { directory, caller } = this.process;
+    this.service = new GroupService({
+      clock: this.clock,
+      random: options.random,
+      caller,
+      replica: () => this.current,
+      addressOf: (id) => this.addressOf(id),
+    });
+    this.joins = new JoinDriver({
+      clock: this.clock,
+      logger: options.logger,
+      electionTimeoutMs: options.electionTimeoutMs,
+      replica: () => this.current,
+    });
+    this.bootstrap = new Bootstrap({
+      clock: this.clock,
+      logger: options.logger,
+      caller,
+      store: directory,
+      self: () => ({ name: options.name, address: this.process.address }),
+      peers: options.peers,
+      newClusterId: randomIdentity,
+      stopped: () => this.stopping,
+      onPeer: (id, address) => {
+        if (id !== directory.replicaId) this.process.peers.setAddress(id, address);
+      },
+    });
+  }
+
+  /**
+   * Opens the data directory, binds the port and starts; founding or joining goes on in the
+   * background. A directory whose log has rotted is set aside where peers can rebuild it.
+   */
+  static start(options: NodeOptions): Node {
+    const node = new Node(options);
+    try {
+      if (node.process.directory.isMember()) node.openGroup();
+    } catch (thrown) {
+      void node.process.stop();
+      const error = toTrilogError(thrown);
+      if (error.code !== "corrupt" || options.peers.length < 2) throw error;
+      options.logger.error("the log has rotted: it is set aside and rebuilt from the peers", {
+        reason: error.message,
+      });
+      fence(options);
+      return Node.start(options);
+    }
+    node.serve();
+    return node;
+  }
+
+  /** Address really bound. */
+  get address(): string {
+    return this.process.address;
+  }
+
+  /** This node's replica; null until it belongs to a cluster. */
+  get replica(): Replica | null {
+    return this.current;
+  }
+
+  status(): NodeStatus {
+    const { directory, address } = this.process;
+    const base = {
+      name: this.options.name,
+      replicaId: directory.replicaId,
+      address,
+      cluster: directory.cluster,
+    };
+    if (this.current === null) {
+      return {
+        ...base,
+        role: "blank",
+        term: 0,
+        leader: null,
+        leaderAddress: null,
+        commit: 0,
+        applied: 0,
+        lastIndex: 0,
+        members: [],
+      };
+    }
+    const status = this.current.status();
+    const leader = status.leader === null ? undefined : status.membership.nodes[status.leader];
+    return {
+      ...base,
+      role: status.membership.learners.includes(status.id) ? "learner" : status.role,
+      term: status.term,
+      leader: leader?.name ?? null,
+      leaderAddress: leader?.address ?? null,
+      commit: status.commit,
+      applied: status.applied,
+      lastIndex: status.last.index,
+      members: this.members(status),
+    };
+  }
+
+  /** Hands leadership over, then stops; nothing acknowledged is lost either way. */
+  async stop(): Promise<void> {
+    if (this.stopping) return;
+    this.stopping = true;
+    this.careTimer?.cancel();
+    const replica = this.current;
+    if (replica?.isLeader && replica.raft.membership.voters.length > 1) {
+      this.process.host.handOverLeaderships();
+      const endMs = this.clock.monotonicMs() + HAND_OVER_MS;
+      while (replica.isLeader && this.clock.monotonicMs() < endMs) await sleep(this.clock, 5);
+    }
+    await this.process.stop();
+  }
+
+  private serve(): void {
+    const { rpc } = this.process;
+    rpc.handle(HELLO_METHOD, () => this.bootstrap.hello());
+    rpc.handle(PREPARE_METHOD, (params) => this.bootstrap.prepare(params));
+    rpc.handle(JOIN_METHOD, (params) => this.joins.request(params));
+    rpc.handle(PROPOSE_METHOD, (params) => this.service.servePropose(params));
+    rpc.handle(COMMAND_METHOD, (params) => this.serveCommand(params));
+    rpc.handle(QUERY_METHOD, (params) => this.serveQuery(params));
+    rpc.handle(STATUS_METHOD, () => nodeStatusCodec.encode(this.status()));
+    this.process.listen();
+    void this.enterCluster();
+    this.careLater();
+  }
+
+  private async enterCluster(): Promise<void> {
+    if (this.current !== null) return;
+    try {
+      await this.bootstrap.run();
+      if (!this.stopping) this.openGroup();
+    } catch (error) {
+      this.fatal(error);
+    }
+  }
+
+  private openGroup(): void {
+    const { directory, host } = this.process;
+    const { options } = this;
+    const number = groupNumbers(options.disk)[0] ?? 1;
+    const founding = directory.founding();
+    const founder = founding?.cluster === directory.cluster;
+    const store = openSegmentLog(options.disk, {
+      identity: { cluster: directory.cluster!, group: options.group },
+      directory: groupDirectory(number),
+      bootstrap: founder ? founding!.membership : NOBODY,
+      segmentBytes: options.segmentBytes,
+      logger: options.logger,
+    });
+    for (const node of Object.values(store.recovered.baseMembership.nodes)) {
+      this.firstAddresses.set(node.name, node.address);
+    }
+    this.current = host.open({
+      group: options.group,
+      machine: new SessionMachine(this.machine),
+      store,
+      raft: raftOptions(options),
+      compaction: "previous",
+    });
+  }
+
+  private async serveCommand(params: Packable): Promise<Packable> {
+    const { command, deadlineMs } = commandCodec.decode(params, "command");
+    return await this.service.command(command, deadlineMs);
+  }
+
+  private async serveQuery(params: Packable): Promise<Packable> {
+    const { question, stale, deadlineMs } = queryCodec.decode(params, "question");
+    return await this.service.query(question, stale, deadlineMs);
+  }
+
+  /**
+   * Where a member is dialled: `--peers` says how this node reaches it, unless the member has
+   * moved since this process started.
+   */
+  private dialAddress(node: NodeInfo): string {
+    const configured = this.options.peers.find(({ name }) => name === node.name);
+    if (configured === undefined) return node.address;
+    const first = this.firstAddresses.get(node.name) ?? node.address;
+    this.firstAddresses.set(node.name, first);
+    return node.address === first ? configured.address : node.address;
+  }
+
+  private addressOf(id: ReplicaId): string | undefined {
+    const node = this.current?.raft.membership.nodes[id];
+    return node === undefined ? undefined : this.dialAddress(node);
+  }
+
+  /** Identities that are members no more are never listened to again. */
+  private membershipCommitted(membership: Membership, previous: Membership): void {
+    for (const id of Object.keys(previous.nodes)) {
+      if (membership.nodes[id] !== undefined) continue;
+      if (id === this.process.directory.replicaId) {
+        const message = `Cannot take part as ${this.options.name}: it is no longer a member`;
+        this.fatal(new TrilogError("superseded", message));
+      } else this.process.supersede(id);
+    }
+  }
+
+  private members(status: RaftStatus): NodeStatus["members"] {
+    const { membership, progress, last } = status;
+    const nowMs = this.clock.monotonicMs();
+    return Object.entries(membership.nodes).map(([id, { name, address }]) => {
+      const known = progress.find((other) => other.id === id);
+      const heardMs = known?.lastHeardMs ?? null;
+      return {
+        name,
+        replicaId: id,
+        address,
+        role: membership.voters.includes(id) ? "voter" as const : "learner" as const,
+        lag: known === undefined ? null : last.index - known.match,
+        heardMs: heardMs === null ? null : Math.round(nowMs - heardMs),
+      };
+    }).sort((left, right) => left.name < right.name ? -1 : 1);
+  }
+
+  private careLater(): void {
+    this.careTimer = this.clock.after(CARE_MS, () => {
+      if (this.stopping) return;
+      this.joins.tick();
+      this.announceIfMissing();
+      this.careLater();
+    });
+  }
+
+  /** A member that is missing from the membership, or stands there with an old address, asks. */
+  private announceIfMissing(): void {
+    if (this.current === null) return;
+    const { membership } = this.current.raft;
+    const own = membership.nodes[this.process.directory.replicaId];
+    const voter = membership.voters.includes(this.process.directory.replicaId);
+    if (voter && own?.address === this.process.address) return;
+    const nowMs = this.clock.monotonicMs();
+    if (nowMs - this.announcedAtMs < ANNOUNCE_MS) return;
+    this.announcedAtMs = nowMs;
+    this.bootstrap.announce().catch((error) => {
+      this.options.logger.debug("not taken in yet", { reason: String(error) });
+    });
+  }
+
+  private fatal(thrown: unknown): void {
+    const error = toTrilogError(thrown);
+    if (this.stopping) return;
+    this.stopping = true;
+    this.careTimer?.cancel();
+    this.process.host.stop();
+    if (error.code === "corrupt" && this.options.peers.length > 1) {
+      this.process.directory.close();
+      fence(this.options);
+    }
+    this.options.onFatal(error);
+  }
+}
+
+const NOBODY: Membership = { voters: [], outgoing: [], learners: [], learnersNext: [], nodes: {} };
+
+/** The rotted content is kept for people to look at; the node comes back blank. */
+function fence(options: NodeOptions): void {
+  const { disk, name, newIdentity } = options;
+  setAside(disk, { name, newReplicaId: newIdentity }).close();
+}
+
+function ownAddress(options: NodeOptions): string | undefined {
+  return options.peers.find(({ name }) => name === options.name)?.address;
+}

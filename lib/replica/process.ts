@@ -1,0 +1,162 @@
+/**
+ * What every server process of trilog is made of: a locked data directory with an identity, one
+ * port for peers and clients, remote calls, and a host for Raft groups. `node.ts` runs one group
+ * on it, a broker many.
+ */
+
+import type { Clock } from "../base/clock.ts";
+import { TrilogError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Random } from "../base/prng.ts";
+import { type NetCounters, newCounters } from "../net/counters.ts";
+import { type HandshakePolicy, judgeByRecord, type RemoteIdentity } from "../net/handshake.ts";
+import { Mux } from "../net/mux.ts";
+import { TcpPeers } from "../net/peers.ts";
+import { RpcServer } from "../net/rpc.ts";
+import { RpcClient } from "../net/rpc_client.ts";
+import type { Membership, NodeInfo, ReplicaId } from "../raft/types.ts";
+import type { Disk } from "../storage/disk.ts";
+import { type DataDirectory, openDataDirectory } from "../storage/identity.ts";
+import { Host } from "./host.ts";
+
+export interface ProcessOptions {
+  /** Node name such as `a1`. */
+  readonly name: string;
+  /** `host:port` to bind; port 0 picks one. */
+  readonly listen: string;
+  /** Address that others are told; the bound one by default. */
+  readonly advertise?: string | undefined;
+  /** Shared secret of the cluster; empty for none. */
+  readonly token: string;
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly heartbeatMs: number;
+  readonly electionTimeoutMs: number;
+  readonly newIdentity: () => string;
+  /** Told once when the process must end: its disk failed, or its identity is refused by others. */
+  readonly onFatal: (error: unknown) => void;
+  readonly addressOf?: (id: ReplicaId, node: NodeInfo) => string;
+  readonly onMembership?: (group: string, membership: Membership, previous: Membership) => void;
+}
+
+/** Start numbers are `counter * 2^20 + random`: two starts of one copied directory differ. */
+const START_NONCES = 2 ** 20;
+
+export class ServerProcess {
+  readonly directory: DataDirectory;
+  readonly rpc: RpcServer;
+  readonly caller: RpcClient;
+  readonly peers: TcpPeers;
+  readonly mux: Mux;
+  readonly host: Host;
+  readonly counters: NetCounters = newCounters();
+  /** Address that others dial; set by {@link listen}. */
+  address = "";
+
+  /** Opens the data directory; throws what `openDataDirectory` throws. */
+  constructor(readonly options: ProcessOptions) {
+    const { clock, random, logger, disk, name } = options;
+    this.directory = openDataDirectory(disk, { name, newReplicaId: options.newIdentity });
+    const policy = this.policy(random.below(START_NONCES));
+    const { counters } = this;
+    this.rpc = new RpcServer({ clock, logger });
+    this.caller = new RpcClient({ policy, role: "peer", clock, random, counters });
+    this.peers = new TcpPeers({
+      self: this.directory.replicaId,
+      policy,
+      clock,
+      random,
+      logger,
+      counters,
+      onRefused: (error) => this.refusedByPeer(error),
+    });
+    this.mux = new Mux({ policy, clock, logger, counters, rpc: this.rpc, peers: this.peers });
+    this.host = new Host({
+      self: this.directory.replicaId,
+      clock,
+      random,
+      logger,
+      transport: this.peers,
+      heartbeatMs: options.heartbeatMs,
+      electionTimeoutMs: options.electionTimeoutMs,
+      onFatal: options.onFatal,
+      ...(options.addressOf === undefined ? {} : { addressOf: options.addressOf }),
+      onMembership: (group, membership, previous) => {
+        options.onMembership?.(group, membership, previous);
+      },
+    });
+  }
+
+  /** Binds the port and serves; returns the address really bound. */
+  listen(): string {
+    const bound = this.mux.listen(this.options.listen);
+    this.address = this.options.advertise ?? bound;
+    return bound;
+  }
+
+  /** An identity lost its place: nobody listens to it any more, for ever. */
+  supersede(id: ReplicaId): void {
+    this.directory.supersede(id);
+    this.peers.forget(id);
+    this.mux.disconnect(id, judgeSuperseded(id));
+  }
+
+  /** Closes groups, connections and the data directory, in that order. */
+  async stop(): Promise<void> {
+    this.host.stop();
+    await this.mux.close(STOP_GRACE_MS);
+    this.peers.close();
+    this.caller.close();
+    this.directory.close();
+  }
+
+  private policy(nonce: number): HandshakePolicy {
+    const { directory, options } = this;
+    const startCounter = directory.startCounter * START_NONCES + nonce;
+    return {
+      token: options.token,
+      local: () => ({
+        clusterId: directory.cluster,
+        replicaId: directory.replicaId,
+        name: directory.name,
+        startCounter,
+      }),
+      admitPeer: (peer) => this.judge(peer),
+    };
+  }
+
+  /** A superseded or rolled-back identity is refused by name (decision 2). */
+  private judge(peer: RemoteIdentity): TrilogError | null {
+    const id = peer.replicaId;
+    if (id === null || id === this.directory.replicaId) return null;
+    const record = this.directory.peerRecord(id);
+    const { highestStartCounter } = record;
+    const refusal = judgeByRecord(peer, record);
+    if (refusal !== null) return refusal;
+    const sameStart = Math.floor(peer.startCounter / START_NONCES) ===
+      Math.floor(highestStartCounter / START_NONCES);
+    if (sameStart && peer.startCounter !== highestStartCounter) {
+      const message = `Cannot admit ${peer.name} (${id}): its data directory was rolled back, ` +
+        "another start with the same number was seen";
+      return new TrilogError("rolled_back", message);
+    }
+    this.directory.rememberPeerStart(id, peer.startCounter);
+    return null;
+  }
+
+  private refusedByPeer(error: TrilogError): void {
+    if (error.code !== "superseded" && error.code !== "rolled_back") return;
+    const { name } = this.options;
+    const message = `Cannot take part as ${name}: ${error.code}: ${error.message}. ` +
+      "Move its data directory away; it then comes back with a new identity";
+    this.options.onFatal(new TrilogError(error.code, message, { cause: error }));
+  }
+}
+
+const STOP_GRACE_MS = 500;
+
+function judgeSuperseded(id: ReplicaId): TrilogError {
+  return new TrilogError("superseded", `Cannot admit ${id}: another identity took its place`);
+}
