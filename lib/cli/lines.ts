@@ -1,11 +1,15 @@
 /**
  * Standard input by lines of bytes: CRLF, empty lines and what is not UTF-8 stay as they are, and
- * a last line without a newline can be told from one with. `DelimiterStream` splits 2 million
- * lines of 100 bytes a second here, more than the queue takes, so there is no splitter of our own.
+ * a last line without a newline can be told from one with.
+ *
+ * `readLines` gives them one by one through `DelimiterStream`: 0.5 to 1.6 million lines of 100
+ * bytes a second on two shared cores, most of it the price of one asynchronous step a line. The
+ * producer has better use for that time: `readLineBatches` gives all lines of a chunk at once, 2
+ * to 4 million a second.
  */
 
 import { DelimiterStream } from "@std/streams";
-import { displayText } from "../base/bytes.ts";
+import { concatBytes, displayText } from "../base/bytes.ts";
 import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { formatSize } from "./units.ts";
@@ -28,15 +32,46 @@ export async function* readLines(
   let number = 0;
   for await (const line of lines) {
     number += 1;
-    if (line.length > maxBytes && lineContent(line).length > maxBytes) {
-      throw new TrilogError(
-        "message_too_large",
-        `Cannot read line ${number}: it is longer than ${formatSize(maxBytes)}`,
-      );
-    }
+    if (isTooLong(line, maxBytes)) throw lineTooLong(number, maxBytes);
     // The splitter reports what follows the last newline, even where nothing does.
     if (line.length > 0) yield line;
   }
+}
+
+/**
+ * The same lines, under the same rules, as many at a time as one read gave; never an empty batch.
+ */
+export async function* readLineBatches(
+  input: ReadableStream<Uint8Array>,
+  maxBytes: number = limits.messageBytes,
+): AsyncGenerator<Uint8Array[], void, void> {
+  /** Parts of the line that no chunk has ended yet. */
+  let open: Uint8Array[] = [];
+  let openBytes = 0;
+  let number = 0;
+  for await (const chunk of input) {
+    const batch: Uint8Array[] = [];
+    let at = 0;
+    let tooLong = false;
+    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, at)) {
+      const tail = chunk.subarray(at, end + 1);
+      const line = openBytes === 0 ? tail : concatBytes([...open, tail]);
+      if (openBytes > 0) [open, openBytes] = [[], 0];
+      at = end + 1;
+      tooLong = isTooLong(line, maxBytes);
+      if (tooLong) break;
+      batch.push(line);
+    }
+    if (!tooLong && at < chunk.length) {
+      open.push(chunk.subarray(at));
+      openBytes += chunk.length - at;
+      tooLong = openBytes > maxBytes;
+    }
+    number += batch.length;
+    if (batch.length > 0) yield batch;
+    if (tooLong) throw lineTooLong(number + 1, maxBytes);
+  }
+  if (openBytes > 0) yield [concatBytes(open)];
 }
 
 /** The line without its newline; a carriage return before it is content. */
@@ -58,6 +93,17 @@ export async function* readTextLines(
     const end = content.length - (content[content.length - 1] === CARRIAGE_RETURN ? 1 : 0);
     yield displayText(content.subarray(0, end));
   }
+}
+
+function isTooLong(line: Uint8Array, maxBytes: number): boolean {
+  return line.length > maxBytes && lineContent(line).length > maxBytes;
+}
+
+function lineTooLong(number: number, maxBytes: number): TrilogError {
+  return new TrilogError(
+    "message_too_large",
+    `Cannot read line ${number}: it is longer than ${formatSize(maxBytes)}`,
+  );
 }
 
 /** Ends the stream once a line is longer than allowed, so that nobody collects the rest of it. */
