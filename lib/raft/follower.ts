@@ -118,29 +118,29 @@ export function onHeartbeatRequest(core: Core, request: HeartbeatRequest): void 
 
 /**
  * A whole snapshot has been received and stored (paper figure 13). It describes committed state,
- * so its content is right whoever sent it and whenever; only a leader of this term is answered.
+ * so its content is right whoever sent it and however long ago: that is no sign of a leader, and
+ * it answers no round.
  */
-export function onSnapshotInstalled(core: Core, installed: SnapshotInstalled): void {
-  const current = installed.term === core.term;
-  if (current) follow(core, installed.from);
-  const { meta } = installed;
-  const { log } = core;
-  if (meta.last.index > log.commit) adoptSnapshot(core, meta);
-  if (!current) return;
+export function onSnapshotInstalled(core: Core, { from, term, meta }: SnapshotInstalled): void {
+  // A leader's own log holds what is committed, and it only ever appends to it.
+  if (core.role === "leader") return;
+  if (meta.last.index > core.log.commit) adoptSnapshot(core, meta);
+  if (term !== core.term) return;
   core.sendAfterSync({
     kind: "append_response",
     from: core.id,
-    to: installed.from,
-    term: core.term,
-    // It answers no round: the snapshot may have been under way for long.
+    to: from,
+    term,
     round: 0,
     prevIndex: meta.last.index,
-    match: log.commit,
+    match: core.log.commit,
     hint: null,
   });
 }
 
 function adoptSnapshot(core: Core, meta: SnapshotInstalled["meta"]): void {
+  // The votes under way were asked for with a log that may be cut now.
+  if (core.role !== "follower") core.becomeFollower(core.term, null);
   const committedBefore = core.log.commit;
   const kept = core.log.restore(meta);
   if (kept) core.memberships.compact(meta.last.index, meta.membership);

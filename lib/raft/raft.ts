@@ -188,7 +188,7 @@ function onMessage(core: Core, message: Message): void {
     case "vote_request":
       return onVoteRequest(core, message);
     case "snapshot_installed":
-      if (message.term > core.term) core.becomeFollower(message.term, message.from);
+      if (message.term > core.term) core.becomeFollower(message.term, null);
       return onSnapshotInstalled(core, message);
     case "append_request":
     case "heartbeat_request":

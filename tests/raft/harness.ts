@@ -189,6 +189,8 @@ export class Cluster {
   readonly cut: Set<string> = new Set();
   onReady: (node: TestNode, ready: Ready) => void = () => {};
   private requests = 0;
+  /** For every read asked for: the highest commit index that any node knew then. */
+  private readonly floors: Map<number, Index> = new Map();
 
   constructor(setup: ClusterOptions = {}) {
     const voters = setup.voters ?? ["1", "2", "3"];
@@ -276,8 +278,18 @@ export class Cluster {
     node.fetches.push(...ready.fetches);
     node.snapshotsToSend.push(...ready.snapshotsToSend);
     node.outcomes.push(...ready.outcomes);
+    this.checkReads(ready.outcomes);
     this.onReady(node, ready);
     return ready;
+  }
+
+  /** A linearizable read sees everything that was committed when it was asked for. */
+  private checkReads(outcomes: readonly Outcome[]): void {
+    for (const outcome of outcomes) {
+      if (outcome.kind !== "readable") continue;
+      const floor = this.floors.get(outcome.requestId)!;
+      assert(outcome.index >= floor, `a read at ${outcome.index} misses commit ${floor}`);
+    }
   }
 
   private send(messages: readonly Message[]): void {
@@ -426,6 +438,8 @@ export class Cluster {
 
   read(id: ReplicaId): number {
     this.requests += 1;
+    const commits = [...this.nodes.values()].map((node) => node.status.commit);
+    this.floors.set(this.requests, Math.max(...commits));
     this.step(id, { kind: "read", requestId: this.requests });
     return this.requests;
   }

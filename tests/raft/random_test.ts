@@ -3,8 +3,8 @@ import { Prng } from "../../lib/base/prng.ts";
 import type { Message, ReplicaId } from "../../lib/raft/types.ts";
 import { Cluster, targetOf, type TestNode } from "./harness.ts";
 
-const SEEDS = 100;
-const STEPS = 2_000;
+const SEEDS = 300;
+const STEPS = 3_000;
 
 /** A cluster under random orders, with the faults and the load that its seed picks. */
 class Schedule {
