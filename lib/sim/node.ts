@@ -29,6 +29,9 @@ import type { Scheduler } from "./scheduler.ts";
 /** Cluster id of every simulation. */
 const CLUSTER = "00000000000051b0";
 
+/** Election timeouts that a node tries to serve one customer. */
+const SERVICE_TIMEOUTS = 8;
+
 /** What a node shares with the rest of the simulation. */
 export interface World {
   readonly scheduler: Scheduler;
@@ -122,7 +125,8 @@ export class SimNode {
       });
       services.set(group.name, this.newService(group, host));
     });
-    endpoint.setRequestHandler((method, params) => serve(services, method, params));
+    const deadlineMs = SERVICE_TIMEOUTS * options.electionTimeoutMs;
+    endpoint.setRequestHandler((method, params) => serve(services, method, params, deadlineMs));
   }
 
   /** The process is gone; `power`: and so may be what it had not synced. */
@@ -170,7 +174,7 @@ export class SimNode {
   }
 
   private newService(group: SimGroup, host: Host): GroupService {
-    const { network, options } = this.world;
+    const { network } = this.world;
     const { process } = this;
     return new GroupService({
       clock: this.clock,
@@ -180,7 +184,7 @@ export class SimNode {
           network.call(process, address, `${group.name}/${method}`, params, deadlineMs),
       },
       replica: () => host.replica(group.name) ?? null,
-      deadlineMs: 8 * options.electionTimeoutMs,
+      addressOf: (id) => host.replica(group.name)?.raft.membership.nodes[id]?.address,
     });
   }
 
@@ -207,6 +211,7 @@ async function serve(
   services: ReadonlyMap<string, GroupService>,
   method: string,
   params: Packable,
+  deadlineMs: number,
 ): Promise<Packable> {
   const [group, name] = method.split("/");
   const service = services.get(group);
@@ -214,8 +219,8 @@ async function serve(
     throw new TrilogError("unknown_group", `Cannot answer ${method}: no such group here`);
   }
   if (name === PROPOSE_METHOD) return await service.servePropose(params);
-  if (name === "command") return await service.command(params as Uint8Array);
-  return await service.query(params as Uint8Array);
+  if (name === "command") return await service.command(params as Uint8Array, deadlineMs);
+  return await service.query(params as Uint8Array, false, deadlineMs);
 }
 
 type VoteListener = (

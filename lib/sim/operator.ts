@@ -1,7 +1,8 @@
 /**
  * What an operator, or a manager, does for a simulated cluster: moves leadership, changes the
- * members of groups, and brings a node that lost its disk back in under its new identity: first as
- * a learner, then in the place of the old one (decision 2 of the architecture).
+ * members of groups, and brings a node that lost its disk back in under its new identity. Names
+ * are unique among members, so the old identity goes in the same change: in some groups the new
+ * one takes its vote at once, in others it is a learner until it has the log.
  */
 
 import type { MembershipTarget, ReplicaId } from "../raft/types.ts";
@@ -71,11 +72,16 @@ export class Operator {
       const match = progress.find((one) => one.id === id)?.match ?? 0;
       return !membership.learners.includes(id) || last.index - match > LEARNER_LAG;
     });
-    if (behind.length === 0) return target(wanted, ids, []);
+    if (behind.length === 0 || group % 2 === 0) return target(wanted, ids, []);
     if (behind.every((id) => membership.learners.includes(id))) return null;
-    const members = [...wanted, ...this.cluster.nodes.filter(({ id }) => isVoter(id))];
-    const kept = Object.entries(membership.nodes).map(([id, node]) => ({ id, ...node }));
-    return target([...kept, ...members], membership.voters, missing);
+    const newNames = this.namesOf(missing);
+    const known = Object.entries(membership.nodes).map(([id, node]) => ({ id, ...node }));
+    const staying = known.filter(({ id, name }) => isVoter(id) && !newNames.includes(name));
+    return target([...staying, ...wanted], staying.map(({ id }) => id), missing);
+  }
+
+  private namesOf(ids: readonly ReplicaId[]): string[] {
+    return this.cluster.nodes.filter(({ id }) => ids.includes(id)).map(({ name }) => name);
   }
 }
 
