@@ -169,6 +169,15 @@ export class BatchBuilder {
   }
 }
 
+/** Gives a finished batch another producer and sequence, in place, with epoch 0. */
+export function renumberBatch(batch: Uint8Array, producerId: number, baseSequence: number): void {
+  const view = viewOf(batch);
+  writeInt64(view, field.producerId, producerId);
+  view.setInt16(field.producerEpoch, 0);
+  view.setInt32(field.baseSequence, baseSequence);
+  view.setUint32(field.crc, crc32c(batch, CHECKED_FROM));
+}
+
 /** Bytes of a length and the bytes behind it; null has the length -1. */
 function sizeOf(part: Uint8Array | null): number {
   return part === null ? 1 : varintSize(part.length) + part.length;

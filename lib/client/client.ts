@@ -1,0 +1,214 @@
+/**
+ * A client of the queue: it knows the managers, keeps a picture of topics and partition leaders,
+ * and sends requests to where they belong until they are answered.
+ */
+
+import { type Clock, sleep } from "../base/clock.ts";
+import { toTrilogError, TrilogError } from "../base/errors.ts";
+import type { Random } from "../base/prng.ts";
+import { systemClock } from "../base/system_clock.ts";
+import { randomIdentity, systemRandom } from "../base/system_random.ts";
+import { newCounters } from "../net/counters.ts";
+import { clientPolicy } from "../net/handshake.ts";
+import { RpcClient } from "../net/rpc_client.ts";
+import { gaveUp, Managers } from "./managers.ts";
+import { Producer, type ProducerOptions } from "./producer.ts";
+import { PartitionReader, type ReaderOptions } from "./partition_reader.ts";
+import {
+  type ClusterMetadata,
+  listOffsetsMethod,
+  type ListOffsetsRequest,
+  metadataMethod,
+  type TopicMetadata,
+} from "./protocol.ts";
+import type { Method } from "./protocol_method.ts";
+import { type Route, Routing } from "./routing.ts";
+
+export interface ClientOptions {
+  /** Addresses (`host:port`) of some managers. */
+  readonly bootstrap: readonly string[];
+  /** Shared secret of the cluster, where it has one. */
+  readonly token?: string;
+  /** Name for the servers' logs. */
+  readonly name?: string;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+/** Time for a request that a person waits for, in milliseconds. */
+export const REQUEST_MS = 10_000;
+/** Longest time one attempt at a broker may take before another is tried. */
+const ATTEMPT_MS = 3_000;
+/** Metadata is not fetched more often than this, however many requests fail. */
+const REFRESH_PAUSE_MS = 20;
+
+export class Client {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly managers: Managers;
+  private readonly rpc: RpcClient;
+  private readonly routing: Routing;
+  private refreshing: Promise<ClusterMetadata> | null = null;
+
+  private constructor(options: ClientOptions) {
+    this.clock = options.clock ?? systemClock;
+    this.random = options.random ?? systemRandom;
+    this.rpc = new RpcClient({
+      policy: clientPolicy(options.name ?? "client", options.token),
+      role: "client",
+      clock: this.clock,
+      random: this.random,
+      counters: newCounters(),
+    });
+    this.managers = new Managers(this.rpc, this.clock, this.random, options.bootstrap);
+    this.routing = new Routing(this.random);
+  }
+
+  /**
+   * Connects and learns what topics there are. Rejects with `unavailable` when no manager answers
+   * within `deadlineMs`, or `unauthorized` when the token is wrong.
+   */
+  static async connect(options: ClientOptions, deadlineMs = REQUEST_MS): Promise<Client> {
+    const client = new Client(options);
+    try {
+      await client.refresh(deadlineMs);
+      return client;
+    } catch (error) {
+      client.close();
+      throw error;
+    }
+  }
+
+  /** Ends all requests and connections. */
+  close(): void {
+    this.rpc.close();
+  }
+
+  producer(options: ProducerOptions = {}): Producer {
+    return new Producer(this, options);
+  }
+
+  /** Reads one partition from an offset on. */
+  reader(topic: string, partition: number, options: ReaderOptions): PartitionReader {
+    return new PartitionReader(this, topic, partition, options);
+  }
+
+  /** Fresh, linearizable metadata of all topics, brokers and managers. */
+  refresh(deadlineMs = REQUEST_MS): Promise<ClusterMetadata> {
+    this.refreshing ??= this.fetchMetadata(deadlineMs).finally(() => {
+      this.refreshing = null;
+    });
+    return this.refreshing;
+  }
+
+  /** The topic's partitions; asks the managers where it is not known here. */
+  async topic(name: string): Promise<TopicMetadata> {
+    const known = this.routing.topic(name);
+    if (known !== undefined) return known;
+    await this.refresh();
+    const found = this.routing.topic(name);
+    if (found !== undefined) return found;
+    throw new TrilogError("no_such_topic", `Cannot use topic ${name}: there is no such topic`);
+  }
+
+  /** The partition's first offset, its end, or the first message at or after a time. */
+  async offset(
+    topic: string,
+    partition: number,
+    at: ListOffsetsRequest["at"],
+    timeMs = 0,
+  ): Promise<number> {
+    const { offset } = await this.partitionRequest(topic, partition, listOffsetsMethod, {
+      at,
+      timeMs,
+    }, REQUEST_MS);
+    return offset;
+  }
+
+  /**
+   * The answer of a partition's leader to a request that may be repeated without harm. Rejects with
+   * the refusal, or after `deadlineMs` with `unavailable` or `outcome_unknown`.
+   */
+  async partitionRequest<Request extends { groupId: string; epoch: number }, Answer>(
+    topic: string,
+    partition: number,
+    method: Method<Request, Answer>,
+    request: Omit<Request, "groupId" | "epoch">,
+    deadlineMs: number,
+  ): Promise<Answer> {
+    const endMs = this.clock.monotonicMs() + deadlineMs;
+    let mayHaveHappened = false;
+    for (;;) {
+      const route = await this.route(topic, partition);
+      try {
+        const leftMs = endMs - this.clock.monotonicMs();
+        return await this.askLeader(route, method, request, Math.min(leftMs, ATTEMPT_MS));
+      } catch (thrown) {
+        const error = toTrilogError(thrown);
+        mayHaveHappened ||= error.outcomeUnknown;
+        const pauseMs = this.noteFailure(route, error);
+        if (pauseMs === null) throw error;
+        if (this.clock.monotonicMs() + pauseMs >= endMs) throw gaveUp(error, mayHaveHappened);
+        await sleep(this.clock, pauseMs);
+      }
+    }
+  }
+
+  /** Where requests for a partition go. Rejects with `no_such_topic` or `no_such_partition`. */
+  async route(topic: string, partition: number): Promise<Route> {
+    const route = this.routing.route(topic, partition);
+    if (route !== null) return route;
+    let found = await this.topic(topic);
+    if (partition >= found.partitions.length) {
+      await this.refresh();
+      found = await this.topic(topic);
+    }
+    const fresh = this.routing.route(topic, partition);
+    if (fresh !== null) return fresh;
+    throw new TrilogError(
+      "no_such_partition",
+      `Cannot use partition ${partition} of ${topic}: there are ${found.partitions.length}`,
+    );
+  }
+
+  /** One attempt at the broker that a route names. */
+  async askLeader<Request extends { groupId: string; epoch: number }, Answer>(
+    route: Route,
+    method: Method<Request, Answer>,
+    request: Omit<Request, "groupId" | "epoch">,
+    deadlineMs: number,
+    signal?: AbortSignal,
+  ): Promise<Answer> {
+    const full = { ...request, groupId: route.groupId, epoch: route.epoch } as Request;
+    const params = method.request.encode(full);
+    const options = { deadlineMs: Math.max(1, Math.ceil(deadlineMs)), signal };
+    const answer = await this.rpc.call(route.address, method.name, params, options);
+    this.routing.succeeded(route);
+    return method.answer.decode(answer, method.name);
+  }
+
+  /** Learns from a failed attempt: milliseconds to wait before the next, or null to give up. */
+  noteFailure(route: Route, error: TrilogError): number | null {
+    const advice = this.routing.failed(route, error);
+    if (advice.kind === "give_up") return null;
+    // The next attempt must not wait for managers that may be away themselves.
+    if (advice.refresh) void this.refresh(REFRESH_DEADLINE_MS).catch(() => {});
+    return advice.delayMs;
+  }
+
+  /** A new identity for a request that is to be recognised when it is repeated. */
+  newRequestId(): string {
+    return randomIdentity();
+  }
+
+  private async fetchMetadata(deadlineMs: number): Promise<ClusterMetadata> {
+    const request = { topics: null, consistency: "linearizable" } as const;
+    const metadata = await this.managers.request(metadataMethod, request, deadlineMs);
+    this.routing.update(metadata);
+    this.managers.update(this.routing.managers);
+    await sleep(this.clock, REFRESH_PAUSE_MS);
+    return metadata;
+  }
+}
+
+const REFRESH_DEADLINE_MS = 3_000;

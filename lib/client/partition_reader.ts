@@ -1,0 +1,112 @@
+/**
+ * Reads one partition in order of offset. The next part is fetched while the caller works on the
+ * one it has; a change of leader or a lost connection is not seen, only waited for.
+ */
+
+import { toTrilogError, TrilogError } from "../base/errors.ts";
+import { type BatchRecord, recordsOf } from "../batch/batch_reader.ts";
+import type { Client } from "./client.ts";
+import { type FetchAnswer, fetchMethod } from "./protocol.ts";
+
+export interface ReaderOptions {
+  /** Offset of the first message wanted. */
+  readonly from: number;
+  /** Bytes asked for at once. Default 1 MiB. */
+  readonly maxBytes?: number;
+  /** Longest time the broker may wait for a message, in milliseconds. Default 500. */
+  readonly maxWaitMs?: number;
+  /** Time without any answer after which `next` fails, in milliseconds. Default 30 s. */
+  readonly patienceMs?: number;
+}
+
+/** Messages that follow each other, and where their partition stood when they were read. */
+export interface Fetched {
+  /** Possibly none, when nothing came in time. */
+  readonly records: readonly BatchRecord[];
+  readonly partition: number;
+  readonly startOffset: number;
+  readonly endOffset: number;
+}
+
+const MAX_BYTES = 1024 * 1024;
+const MAX_WAIT_MS = 500;
+const PATIENCE_MS = 30_000;
+
+export class PartitionReader {
+  private position: number;
+  private ahead: Promise<FetchAnswer> | null = null;
+
+  constructor(
+    private readonly client: Client,
+    readonly topic: string,
+    readonly partition: number,
+    private readonly options: ReaderOptions,
+  ) {
+    this.position = options.from;
+  }
+
+  /** Offset of the next message that {@link next} gives. */
+  get offset(): number {
+    return this.position;
+  }
+
+  /** Goes on at another offset. */
+  seek(offset: number): void {
+    this.position = offset;
+    this.drop();
+  }
+
+  /**
+   * The next messages. Rejects with `offset_out_of_range` where retention has dropped the position
+   * (`seek` to the partition's earliest offset goes on), with `no_such_topic`, or with
+   * `unavailable` when nobody answered for the reader's patience.
+   */
+  async next(): Promise<Fetched> {
+    const asked = this.position;
+    const answer = await (this.ahead ?? this.fetch(asked));
+    this.ahead = null;
+    const records: BatchRecord[] = [];
+    for (const batch of answer.batches) {
+      for (const record of recordsOf(batch)) {
+        if (record.offset >= asked) records.push(record);
+      }
+    }
+    if (records.length > 0) this.position = records[records.length - 1].offset + 1;
+    const { startOffset, endOffset } = answer;
+    if (this.position < endOffset) this.fetchAhead();
+    return { records, partition: this.partition, startOffset, endOffset };
+  }
+
+  private fetchAhead(): void {
+    this.ahead = this.fetch(this.position);
+    // It is looked at when the caller comes for it, or never.
+    this.ahead.catch(() => {});
+  }
+
+  private drop(): void {
+    this.ahead = null;
+  }
+
+  private async fetch(offset: number): Promise<FetchAnswer> {
+    const { maxBytes = MAX_BYTES, maxWaitMs = MAX_WAIT_MS, patienceMs = PATIENCE_MS } =
+      this.options;
+    const request = { offset, maxBytes, minBytes: 1, maxWaitMs, isolation: "committed" as const };
+    try {
+      return await this.client.partitionRequest(
+        this.topic,
+        this.partition,
+        fetchMethod,
+        request,
+        patienceMs + maxWaitMs,
+      );
+    } catch (thrown) {
+      const error = toTrilogError(thrown);
+      // Reading changes nothing: there is no unknown outcome.
+      throw error.code === "outcome_unknown"
+        ? new TrilogError("unavailable", `Cannot read ${this.topic}: nobody answered in time`, {
+          cause: error,
+        })
+        : error;
+    }
+  }
+}

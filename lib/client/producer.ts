@@ -1,0 +1,163 @@
+/**
+ * Sends messages: batches them per partition, keeps their order, and repeats what was not
+ * acknowledged. Every batch carries the producer's id and a sequence number, so that a repeat is
+ * recognised by the partition and an acknowledged message stands in the log exactly once.
+ */
+
+import { TrilogError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type { RecordHeader } from "../batch/batch_writer.ts";
+import type { Compression } from "../batch/compression.ts";
+import type { Client } from "./client.ts";
+import { Partitioner } from "./partitioner.ts";
+import { ProducerLane } from "./producer_lane.ts";
+import type { Acks } from "./protocol.ts";
+
+export interface ProducerOptions {
+  /**
+   * How long a message may wait for others while a batch is under way, in milliseconds. With
+   * nothing under way a batch leaves at the end of the event loop's turn. Default 5.
+   */
+  readonly lingerMs?: number;
+  /** A batch leaves when it has this many bytes. Default 64 KiB. */
+  readonly batchBytes?: number;
+  readonly compression?: Compression;
+  /** `quorum` (default): acknowledged means durable on a majority of replicas. */
+  readonly acks?: Acks;
+  /** Messages not acknowledged after this long fail, in milliseconds. Default two minutes. */
+  readonly deliveryMs?: number;
+  /** Bytes taken and not acknowledged before `ready` makes callers wait. Default 32 MiB. */
+  readonly bufferBytes?: number;
+}
+
+export interface OutgoingMessage {
+  readonly key?: Uint8Array | null;
+  readonly value: Uint8Array | null;
+  /** By the key's hash, or spread evenly, where it is not given. */
+  readonly partition?: number;
+  readonly headers?: readonly RecordHeader[];
+  /** Milliseconds since 1970; now, where it is not given. */
+  readonly timestampMs?: number;
+}
+
+/** Where a message stands. */
+export interface Delivered {
+  readonly partition: number;
+  readonly offset: number;
+}
+
+/** Called once per message, in the order of the partition. */
+export type DeliveryCallback = (error: TrilogError | null, delivered: Delivered | null) => void;
+
+export class Producer {
+  readonly settings: Required<ProducerOptions>;
+  private readonly partitioner: Partitioner;
+  private readonly lanes = new Map<string, Map<number, ProducerLane>>();
+  private bufferedBytes = 0;
+  private waiting: (() => void)[] = [];
+  private stopping = false;
+
+  constructor(private readonly client: Client, options: ProducerOptions) {
+    this.settings = {
+      lingerMs: options.lingerMs ?? 5,
+      batchBytes: Math.min(options.batchBytes ?? 64 * 1024, limits.batchBytes),
+      compression: options.compression ?? "none",
+      acks: options.acks ?? "quorum",
+      deliveryMs: options.deliveryMs ?? 120_000,
+      bufferBytes: options.bufferBytes ?? 32 * 1024 * 1024,
+    };
+    this.partitioner = new Partitioner(client.random);
+  }
+
+  /** Whether `send` would take a message without growing the buffer beyond its limit. */
+  get canSend(): boolean {
+    return !this.stopping && this.bufferedBytes < this.settings.bufferBytes;
+  }
+
+  /** Resolves when {@link canSend} holds: await it before each `send` to bound the memory. */
+  ready(): Promise<void> {
+    if (this.canSend || this.stopping) return Promise.resolve();
+    return new Promise((resolve) => this.waiting.push(resolve));
+  }
+
+  /**
+   * Sends one message; resolves when it is acknowledged. Rejects with `no_such_topic`,
+   * `no_such_partition`, `message_too_large` or `invalid_batch` (certainly not sent), or with
+   * `unavailable` or `outcome_unknown` after the delivery time.
+   */
+  async send(topic: string, message: OutgoingMessage): Promise<Delivered> {
+    await this.prepare(topic);
+    return await new Promise((resolve, reject) => {
+      this.enqueue(topic, message, (error, delivered) => {
+        if (delivered !== null) resolve(delivered);
+        else reject(error);
+      });
+    });
+  }
+
+  /** Learns a topic's partitions, so that {@link enqueue} can be used for it. */
+  async prepare(topic: string): Promise<void> {
+    if (this.lanes.has(topic)) return;
+    const { partitions } = await this.client.topic(topic);
+    if (this.lanes.has(topic)) return;
+    const lanes = new Map<number, ProducerLane>();
+    for (const { partition } of partitions) lanes.set(partition, this.newLane(topic, partition));
+    this.lanes.set(topic, lanes);
+  }
+
+  /**
+   * The same as `send` without a promise, for many messages a second; the topic must be prepared.
+   * Throws where `send` would reject before anything is sent.
+   */
+  enqueue(topic: string, message: OutgoingMessage, delivered: DeliveryCallback): void {
+    if (this.stopping) {
+      throw new TrilogError("shutting_down", "Cannot send message: the producer is stopping");
+    }
+    const lanes = this.lanes.get(topic);
+    if (lanes === undefined) {
+      throw new TrilogError("invalid_argument", `Cannot send to ${topic}: it is not prepared`);
+    }
+    const key = message.key ?? null;
+    const partition = message.partition ?? this.partitioner.choose(topic, lanes.size, key);
+    const lane = lanes.get(partition);
+    if (lane === undefined) {
+      throw new TrilogError(
+        "no_such_partition",
+        `Cannot use partition ${partition} of ${topic}: there are ${lanes.size}`,
+      );
+    }
+    lane.add(message, key, delivered);
+  }
+
+  /** Sends what waits without lingering and resolves when everything is settled. */
+  async flush(): Promise<void> {
+    const lanes = [...this.lanes.values()].flatMap((byPartition) => [...byPartition.values()]);
+    await Promise.all(lanes.map((lane) => lane.flush()));
+  }
+
+  /** Takes no more messages and resolves when all that were taken are settled. */
+  async stop(): Promise<void> {
+    this.stopping = true;
+    this.wakeWaiting();
+    await this.flush();
+  }
+
+  private newLane(topic: string, partition: number): ProducerLane {
+    return new ProducerLane(this.client, topic, partition, this.settings, {
+      buffered: (bytes) => {
+        this.bufferedBytes += bytes;
+        if (bytes < 0 && this.canSend) this.wakeWaiting();
+      },
+      batchClosed: () => {
+        const partitions = this.lanes.get(topic)?.size ?? 1;
+        this.partitioner.batchClosed(topic, partition, partitions);
+      },
+    });
+  }
+
+  private wakeWaiting(): void {
+    const waiting = this.waiting;
+    this.waiting = [];
+    for (const wake of waiting) wake();
+  }
+}

@@ -1,0 +1,250 @@
+/**
+ * One producer's way to one partition. Batches leave in order, at most five at a time
+ * (`limits.producerInflight`, which the partition can tell repeats of). When one fails, nothing new
+ * leaves until all that are out are settled; then what is left goes again in the same order, with
+ * the same sequence numbers.
+ */
+
+import { assert } from "../base/assert.ts";
+import type { Timer } from "../base/clock.ts";
+import { toTrilogError, TrilogError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type { Random } from "../base/prng.ts";
+import { BatchBuilder, renumberBatch } from "../batch/batch_writer.ts";
+import type { Client } from "./client.ts";
+import { gaveUp } from "./managers.ts";
+import type { DeliveryCallback, OutgoingMessage, ProducerOptions } from "./producer.ts";
+import { type ProduceAnswer, produceMethod } from "./protocol.ts";
+
+interface LaneEvents {
+  /** Bytes taken (above zero) or settled (below). */
+  buffered(bytes: number): void;
+  batchClosed(): void;
+}
+
+interface Batch {
+  readonly bytes: Uint8Array;
+  readonly count: number;
+  readonly callbacks: readonly DeliveryCallback[];
+  readonly bufferedBytes: number;
+  /** Monotonic time at which it fails if it is not acknowledged. */
+  readonly deadlineMs: number;
+  /** An attempt at it may have had an effect. */
+  mayHaveHappened: boolean;
+}
+
+/** One attempt must not outlast a leader that died without a word. */
+const ATTEMPT_MS = 3_000;
+/** Sequence numbers wrap as in the batch format. */
+const SEQUENCE_MODULUS = 2 ** 31;
+
+export class ProducerLane {
+  private producerId: number;
+  private nextSequence = 0;
+  private builder: BatchBuilder | null = null;
+  private callbacks: DeliveryCallback[] = [];
+  private openedAtMs = 0;
+  /** Closed batches in order; the first `inFlight` of them are out. */
+  private queue: Batch[] = [];
+  private inFlight = 0;
+  /** A batch failed: wait until nothing is out, then for this long, then go again. */
+  private recoveryPauseMs: number | null = null;
+  /** A batch was given up, which leaves a gap in the sequence. */
+  private identityBroken = false;
+  private lingerTimer: Timer | null = null;
+  private turnScheduled = false;
+  private flushing: (() => void)[] = [];
+
+  constructor(
+    private readonly client: Client,
+    private readonly topic: string,
+    private readonly partition: number,
+    private readonly settings: Required<ProducerOptions>,
+    private readonly events: LaneEvents,
+  ) {
+    this.producerId = newProducerId(client.random);
+  }
+
+  /** Takes a message; throws `message_too_large`. */
+  add(message: OutgoingMessage, key: Uint8Array | null, delivered: DeliveryCallback): void {
+    const size = (key?.length ?? 0) + (message.value?.length ?? 0);
+    if (this.builder !== null && !this.builder.hasRoomFor(size)) this.closeBatch();
+    const builder = this.builder ??= this.openBatch();
+    const before = builder.sizeBytes;
+    const timestampMs = message.timestampMs ?? this.client.clock.wallMs();
+    builder.add(key, message.value, timestampMs, message.headers);
+    this.callbacks.push(delivered);
+    this.events.buffered(builder.sizeBytes - before);
+    if (builder.sizeBytes >= this.settings.batchBytes) {
+      this.closeBatch();
+      this.sendMore();
+    } else if (!this.turnScheduled && this.callbacks.length === 1) this.sendAfterTurn();
+  }
+
+  /** Sends everything now; resolves when all is settled. */
+  flush(): Promise<void> {
+    if (this.builder !== null) this.closeBatch();
+    this.sendMore();
+    if (this.queue.length === 0) return Promise.resolve();
+    return new Promise((resolve) => this.flushing.push(resolve));
+  }
+
+  private openBatch(): BatchBuilder {
+    this.openedAtMs = this.client.clock.monotonicMs();
+    return new BatchBuilder();
+  }
+
+  /** With nothing under way a batch leaves at the end of the turn, else when it has lingered. */
+  private sendAfterTurn(): void {
+    this.turnScheduled = true;
+    this.client.clock.nextTurn(() => {
+      this.turnScheduled = false;
+      this.sendWhatIsDue();
+    });
+  }
+
+  private sendWhatIsDue(): void {
+    if (this.builder === null || this.callbacks.length === 0) return;
+    const waitMs = this.openedAtMs + this.settings.lingerMs - this.client.clock.monotonicMs();
+    if (this.queue.length === 0 || waitMs <= 0) {
+      this.closeBatch();
+      this.sendMore();
+      return;
+    }
+    this.lingerTimer?.cancel();
+    this.lingerTimer = this.client.clock.after(waitMs, () => this.sendWhatIsDue());
+  }
+
+  private closeBatch(): void {
+    const builder = this.builder;
+    assert(builder !== null, "there is a batch to close");
+    const bufferedBytes = builder.sizeBytes;
+    const count = builder.count;
+    const bytes = builder.finish({
+      producerId: this.producerId,
+      producerEpoch: 0,
+      baseSequence: this.nextSequence,
+      compression: this.settings.compression,
+    });
+    this.nextSequence = (this.nextSequence + count) % SEQUENCE_MODULUS;
+    const deadlineMs = this.openedAtMs + this.settings.deliveryMs;
+    const { callbacks } = this;
+    this.queue.push({ bytes, count, callbacks, bufferedBytes, deadlineMs, mayHaveHappened: false });
+    this.builder = null;
+    this.callbacks = [];
+    this.lingerTimer?.cancel();
+    this.events.batchClosed();
+  }
+
+  private sendMore(): void {
+    if (this.recoveryPauseMs !== null) return;
+    while (this.inFlight < this.queue.length && this.inFlight < limits.producerInflight) {
+      const batch = this.queue[this.inFlight];
+      this.inFlight += 1;
+      void this.attempt(batch);
+    }
+  }
+
+  private async attempt(batch: Batch): Promise<void> {
+    let failure: TrilogError | null = null;
+    try {
+      const answer = await this.ask(batch);
+      this.acknowledged(batch, answer);
+    } catch (thrown) {
+      failure = toTrilogError(thrown);
+      batch.mayHaveHappened ||= failure.outcomeUnknown;
+    }
+    this.inFlight -= 1;
+    if (failure !== null) this.failed(batch, failure);
+    if (this.recoveryPauseMs !== null && this.inFlight === 0) this.recover();
+    else this.continueSending();
+  }
+
+  private async ask(batch: Batch): Promise<ProduceAnswer> {
+    const route = await this.client.route(this.topic, this.partition);
+    const leftMs = batch.deadlineMs - this.client.clock.monotonicMs();
+    const request = { batch: batch.bytes, acks: this.settings.acks };
+    try {
+      const attemptMs = Math.min(leftMs, ATTEMPT_MS);
+      return await this.client.askLeader(route, produceMethod, request, attemptMs);
+    } catch (thrown) {
+      const error = toTrilogError(thrown);
+      const pauseMs = this.client.noteFailure(route, error);
+      if (pauseMs !== null) this.recoveryPauseMs = Math.max(this.recoveryPauseMs ?? 0, pauseMs);
+      throw error;
+    }
+  }
+
+  private acknowledged(batch: Batch, answer: ProduceAnswer): void {
+    // Batches settle in order except while one before them has failed and is still to go again.
+    this.remove(batch);
+    for (let at = 0; at < batch.count; at += 1) {
+      const offset = answer.baseOffset + at;
+      batch.callbacks[at](null, { partition: this.partition, offset });
+    }
+  }
+
+  private failed(batch: Batch, error: TrilogError): void {
+    const overdue = this.client.clock.monotonicMs() >= batch.deadlineMs;
+    // Refused only because one before it failed: that one decides.
+    const followsFailure = error.code === "out_of_order_sequence" && this.queue[0] !== batch;
+    if ((error.retryable || followsFailure) && !overdue) {
+      this.recoveryPauseMs ??= 0;
+      return;
+    }
+    const certain = !error.retryable && !batch.mayHaveHappened;
+    this.giveUp(batch, certain ? error : gaveUp(error, batch.mayHaveHappened));
+  }
+
+  /** A batch is lost: those behind it would leave a gap, so they go on under a new producer id. */
+  private giveUp(batch: Batch, error: TrilogError): void {
+    this.remove(batch);
+    for (const callback of batch.callbacks) callback(error, null);
+    this.recoveryPauseMs ??= 0;
+    this.identityBroken = true;
+  }
+
+  private recover(): void {
+    this.client.clock.after(this.recoveryPauseMs ?? 0, () => {
+      if (this.identityBroken) this.startNewIdentity();
+      this.recoveryPauseMs = null;
+      this.continueSending();
+    });
+  }
+
+  /** Only batches that certainly left no trace may be sent again under another identity. */
+  private startNewIdentity(): void {
+    for (const batch of this.queue.filter(({ mayHaveHappened }) => mayHaveHappened)) {
+      const state = "one before it could not be delivered";
+      const text = `Cannot tell the outcome of message: ${state}`;
+      this.giveUp(batch, new TrilogError("outcome_unknown", text));
+    }
+    this.identityBroken = false;
+    this.producerId = newProducerId(this.client.random);
+    this.nextSequence = 0;
+    for (const batch of this.queue) {
+      renumberBatch(batch.bytes, this.producerId, this.nextSequence);
+      this.nextSequence = (this.nextSequence + batch.count) % SEQUENCE_MODULUS;
+    }
+  }
+
+  private remove(batch: Batch): void {
+    this.queue.splice(this.queue.indexOf(batch), 1);
+    this.events.buffered(-batch.bufferedBytes);
+  }
+
+  private continueSending(): void {
+    this.sendMore();
+    if (this.queue.length === 0) {
+      const flushing = this.flushing;
+      this.flushing = [];
+      for (const done of flushing) done();
+      this.sendWhatIsDue();
+    }
+  }
+}
+
+/** Ids below 2^52 are drawn at random: two producers never meet in practice. */
+function newProducerId(random: Random): number {
+  return random.below(2 ** 26) * 2 ** 26 + random.below(2 ** 26);
+}
