@@ -212,6 +212,8 @@ export class SimDisk implements Disk {
   wipe(): void {
     this.names = new Names();
     this.usedBytes = 0;
+    this.failingSyncs = this.failingReads = 0;
+    this.misdirectNext = null;
     this.fired("wipe");
   }
 

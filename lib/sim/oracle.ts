@@ -24,10 +24,13 @@ export interface AppliedCommand {
 interface Shown {
   commit: Index;
   applied: Index;
+  /** Up to here the terms of what it applied were compared with the others'. */
+  compared: Index;
   term: Term;
   /** Last entry it said to hold durably. */
   synced: LogId;
-  wasLeader: boolean;
+  /** Term in which it was found to lead with a complete log; 0: none. */
+  ledTerm: Term;
 }
 
 /** Everything known about one group. */
@@ -48,9 +51,7 @@ export class GroupOracle {
   }
 
   /** Highest index that any replica has applied. */
-  get highest(): Index {
-    return this.terms.length - 1;
-  }
+  highest: Index = 0;
 
   /** Throws what an observer inside a process noticed; it could not throw there. */
   throwIfBroken(): void {
@@ -98,15 +99,22 @@ export class GroupOracle {
       this.demand(replica.appliedIndex >= before.applied, `${id}: applied went back`);
       this.demand(term >= before.term, `${id}: term went back from ${before.term} to ${term}`);
     }
-    this.commit(id, replica, before?.applied ?? 0);
-    if (role === "leader") this.checkLeader(id, term, replica, before?.wasLeader !== true);
-    this.shown.set(id, {
+    this.highest = Math.max(this.highest, replica.appliedIndex);
+    if (role === "leader") this.checkElection(id, term);
+    const shown: Shown = {
       commit,
       applied: replica.appliedIndex,
+      compared: before?.compared ?? 0,
       term,
       synced: { index: synced, term: store.termAt(synced) ?? 0 },
-      wasLeader: role === "leader",
-    });
+      ledTerm: before?.ledTerm ?? 0,
+    };
+    this.shown.set(id, shown);
+    // While its disk is full the end of a replica's log stands in its memory only.
+    if (!replica.diskFull) {
+      this.compareTerms(id, replica, shown);
+      if (role === "leader" && shown.ledTerm !== term) this.checkComplete(id, replica, shown);
+    }
     this.throwIfBroken();
   }
 
@@ -161,8 +169,8 @@ export class GroupOracle {
   }
 
   /** Notes and compares the terms of what a replica has newly applied. */
-  private commit(id: ReplicaId, replica: Replica, from: Index): void {
-    for (let index = from + 1; index <= replica.appliedIndex; index += 1) {
+  private compareTerms(id: ReplicaId, replica: Replica, shown: Shown): void {
+    for (let index = shown.compared + 1; index <= shown.applied; index += 1) {
       const term = replica.store.termAt(index);
       if (term === null) continue;
       const known = this.terms[index];
@@ -172,18 +180,23 @@ export class GroupOracle {
         `state machine safety: ${id} committed term ${term} at ${index}, others ${known}`,
       );
     }
+    shown.compared = shown.applied;
   }
 
-  private checkLeader(id: ReplicaId, term: Term, replica: Replica, isNew: boolean): void {
+  private checkElection(id: ReplicaId, term: Term): void {
     const other = this.leaders.get(term) ?? id;
     this.leaders.set(term, other);
     this.demand(other === id, `election safety: ${other} and ${id} lead in term ${term}`);
-    if (!isNew) return;
-    for (let index = replica.store.firstIndex(); index <= this.highest; index += 1) {
+  }
+
+  private checkComplete(id: ReplicaId, { store }: Replica, shown: Shown): void {
+    const { term } = shown;
+    shown.ledTerm = term;
+    for (let index = store.firstIndex(); index < this.terms.length; index += 1) {
       const committed = this.terms[index];
       if (committed === undefined || committed >= term) continue;
       this.demand(
-        replica.store.termAt(index) === committed,
+        store.termAt(index) === committed,
         `leader completeness: ${id}, leader of term ${term}, lacks committed entry ${index}`,
       );
     }
