@@ -9,11 +9,12 @@ import type { Clock } from "../base/clock.ts";
 import { sleep } from "../base/clock.ts";
 import { toTrilogError, TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
+import type { NodeStatus } from "../replica/node_protocol.ts";
 import { type Answer, type Command, decodeAnswer, encodeCommand, encodeQuestion } from "./codec.ts";
 import type { Question } from "./codec.ts";
 import { type Mutation, parseLine, parseWords, type Request } from "./language.ts";
 import { ticketedRequestId } from "./requests.ts";
-import type { AtmStatus, Outcome, Result } from "./results.ts";
+import type { Outcome, Result } from "./results.ts";
 import { refusalText, requestText } from "./wording.ts";
 
 /**
@@ -28,7 +29,7 @@ export interface AtmBackend {
   /** Asks the machine. Linearizable, or with `stale` the next best replica as it stands. */
   query(question: Uint8Array, stale: boolean, timeoutMs: number): Promise<Uint8Array>;
   /** The state of the ATM that this leads to. */
-  status(timeoutMs: number): Promise<AtmStatus>;
+  status(timeoutMs: number): Promise<NodeStatus>;
 }
 
 export interface AtmClientOptions {

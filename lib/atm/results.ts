@@ -6,29 +6,8 @@
 import { formatCents } from "./amounts.ts";
 import type { HistoryEntry } from "./codec.ts";
 import { type Failure, OPS, usageOf } from "./language.ts";
+import type { NodeStatus } from "../replica/node_protocol.ts";
 import { visible } from "./visible.ts";
-
-/** One ATM as another knows it. */
-export interface AtmMember {
-  readonly name: string;
-  readonly address: string;
-  readonly role: "voter" | "learner";
-}
-
-/** How the ATM that was asked stands, as it sees itself; answered without asking anybody. */
-export interface AtmStatus {
-  /** Name of the ATM that answers. */
-  readonly id: string;
-  readonly address: string;
-  /** `leader`, `follower`, `pre_candidate` or `candidate`, or what keeps it from being one. */
-  readonly role: string;
-  /** Name of the leader it follows, or null. */
-  readonly leader: string | null;
-  readonly term: number;
-  readonly commit: number;
-  readonly applied: number;
-  readonly members: readonly AtmMember[];
-}
 
 /** What a command that succeeded brought. */
 export type Result =
@@ -53,7 +32,7 @@ export type Result =
     readonly account: string;
     readonly entries: readonly HistoryEntry[];
   }
-  | { readonly op: "status"; readonly status: AtmStatus }
+  | { readonly op: "status"; readonly status: NodeStatus }
   | { readonly op: "help" | "quit" };
 
 export type Outcome =
@@ -116,13 +95,19 @@ function historyText(entry: HistoryEntry): string {
   return words.join(" ");
 }
 
-function statusLines(status: AtmStatus): readonly string[] {
+function statusLines(status: NodeStatus): readonly string[] {
   const leader = status.leader === null ? "no leader known" : `leader ${status.leader}`;
   return [
-    `${status.id} ${status.address} ${status.role}, ${leader}, term ${status.term}, ` +
-    `applied ${status.applied} of ${status.commit}`,
-    ...status.members.map(({ name, address, role }) => `member ${name} ${address} ${role}`),
+    `${status.name} ${status.address} ${status.role}, ${leader}, term ${status.term}, ` +
+    `applied ${status.applied} of ${status.lastIndex}`,
+    ...status.members.map(memberText),
   ];
+}
+
+function memberText({ name, address, role, lag, heardMs }: NodeStatus["members"][number]): string {
+  const behind = lag === null ? "" : `, ${lag} entries behind`;
+  const heard = heardMs === null ? "" : `, heard ${heardMs} ms ago`;
+  return `member ${name} ${address} ${role}${behind}${heard}`;
 }
 
 /** One line a command, summaries in a column. */
@@ -160,8 +145,10 @@ function resultJson(result: Result): Record<string, unknown> {
       };
     case "history":
       return { account: result.account, entries: result.entries.map(historyJson) };
-    case "status":
-      return { ...result.status };
+    case "status": {
+      const { name, ...rest } = result.status;
+      return { id: name, ...rest };
+    }
     case "help":
       return {
         commands: Object.entries(OPS).map(([op, { summary }]) => ({ command: op, summary })),

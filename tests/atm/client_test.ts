@@ -5,21 +5,12 @@ import { limits } from "../../lib/base/limits.ts";
 import { type AtmBackend, AtmClient } from "../../lib/atm/client.ts";
 import { decodeCommand, decodeQuestion } from "../../lib/atm/codec.ts";
 import { REQUEST_WINDOW } from "../../lib/atm/requests.ts";
-import type { AtmStatus, Outcome } from "../../lib/atm/results.ts";
+import type { Outcome } from "../../lib/atm/results.ts";
+import type { NodeStatus } from "../../lib/replica/node_protocol.ts";
 import { serveTerminal } from "../../lib/atm/terminal.ts";
 import { Bank } from "./bank.ts";
+import { STATUS } from "./node_status.ts";
 import { VirtualClock } from "./virtual_clock.ts";
-
-const STATUS: AtmStatus = {
-  id: "a1",
-  address: "127.0.0.1:7001",
-  role: "leader",
-  leader: "a1",
-  term: 2,
-  commit: 9,
-  applied: 9,
-  members: [{ name: "a1", address: "127.0.0.1:7001", role: "voter" }],
-};
 
 /**
  * What happens to one call: nothing bad, an error before or after the bank took it, or silence
@@ -58,7 +49,7 @@ class Line implements AtmBackend {
     return this.suffer(fate, timeoutMs, () => this.bank.machine.query(question));
   }
 
-  status(timeoutMs: number): Promise<AtmStatus> {
+  status(timeoutMs: number): Promise<NodeStatus> {
     return this.suffer(this.queryFates.shift() ?? "ok", timeoutMs, () => STATUS);
   }
 

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { parseLine } from "../../lib/atm/language.ts";
 import { formatOutcome, type Outcome, type Result } from "../../lib/atm/results.ts";
+import { STATUS } from "./node_status.ts";
 
 function json(result: Result): string {
   return formatOutcome({ ok: true, result }, "json");
@@ -49,18 +50,13 @@ Deno.test("JSON results have the contract's shapes, field by field", () => {
       '{"index":7,"time":"2026-01-01T00:00:00.123Z","type":"transfer_out","amount":"1.20",' +
       '"balance":"3.80","other":"bob"}]}',
   );
-  const members = [{ name: "a1", address: "h:1", role: "voter" as const }];
-  const status = {
-    id: "a1",
-    address: "h:1",
-    role: "follower",
-    leader: null,
-    term: 1,
-    commit: 2,
-    applied: 2,
-    members,
-  };
-  assertEquals(JSON.parse(json({ op: "status", status })), { ok: true, op: "status", ...status });
+  const { name, ...rest } = STATUS;
+  assertEquals(JSON.parse(json({ op: "status", status: STATUS })), {
+    ok: true,
+    op: "status",
+    id: name,
+    ...rest,
+  });
   assertEquals(json({ op: "quit" }), '{"ok":true,"op":"quit"}');
   assertEquals(JSON.parse(json({ op: "help" })).commands.length, 9);
 });
@@ -91,6 +87,12 @@ Deno.test("text results are for people, and say how to repeat what is not known"
     "1970-01-01T00:00:00.000Z deposit 5.00 balance 5.00\n" +
       "2026-01-01T00:00:00.123Z transfer to bob 1.20 balance 3.80",
   );
+  assertEquals(
+    text({ op: "status", status: STATUS }),
+    "a1 127.0.0.1:7001 leader, leader a1, term 2, applied 9 of 9\n" +
+      "member a1 127.0.0.1:7001 voter\n" +
+      "member a2 127.0.0.1:7002 learner, 4 entries behind, heard 12 ms ago",
+  );
   const failure = {
     op: "deposit",
     code: "outcome_unknown",
@@ -108,6 +110,7 @@ Deno.test("in a pipe every outcome is one line, whatever it holds", () => {
     HISTORY,
     { op: "help" },
     { op: "quit" },
+    { op: "status", status: STATUS },
     { op: "accounts", accounts: [["a", 1], ["b", 0]] },
     { op: "accounts", accounts: [] },
   ];
