@@ -50,6 +50,7 @@ export class Connection {
   private sink: FrameSink;
   private reason: TrilogError | null = null;
   private socketClosed = false;
+  private writeClosed = false;
   private lingering: Timer | null = null;
   private flushScheduled = false;
   private writing = false;
@@ -95,7 +96,7 @@ export class Connection {
     return this.appended;
   }
 
-  /** Position up to which bytes were given to the socket: they may have arrived. */
+  /** Position up to which bytes were, or still will be, given to the socket: they may arrive. */
   get handedOverPosition(): number {
     return this.handedOver;
   }
@@ -125,8 +126,8 @@ export class Connection {
   /** Ends the connection; what is queued and the sink's farewell leave if they are taken soon. */
   close(reason: TrilogError): void {
     if (this.reason !== null) return;
-    const farewell = this.sink.farewell(reason);
-    if (farewell !== null) this.send(farewell);
+    this.sayFarewell(reason);
+    this.handedOver = this.appended;
     this.lingering = this.options.clock.after(LINGER_MS, () => this.closeSocket());
     this.end(reason);
     if (!this.writing) void this.flush();
@@ -193,17 +194,23 @@ export class Connection {
     this.writing = true;
     try {
       while (this.encoder.bytes > 0 && !this.socketClosed) await this.writeOnce();
-      if (this.reason !== null && !this.socketClosed) await this.options.socket.closeWrite();
+      if (this.reason !== null) await this.closeWrite();
     } catch (thrown) {
       this.fail(thrown);
     }
     this.writing = false;
   }
 
+  private async closeWrite(): Promise<void> {
+    if (this.socketClosed || this.writeClosed) return;
+    this.writeClosed = true;
+    await this.options.socket.closeWrite();
+  }
+
   private async writeOnce(): Promise<void> {
     const { socket, counters } = this.options;
     const bytes = this.encoder.take();
-    this.handedOver += bytes.length;
+    this.handedOver = this.appended;
     this.writingBytes = bytes.length;
     while (this.writingBytes > 0) {
       counters.writes += 1;
@@ -213,6 +220,17 @@ export class Connection {
       if (this.waiters.length > 0) this.wakeWaiters();
     }
     this.encoder.recycle(bytes);
+  }
+
+  /** One that is too long for a frame is left out: nothing may keep a connection from closing. */
+  private sayFarewell(reason: TrilogError): void {
+    const farewell = this.sink.farewell(reason);
+    if (farewell === null) return;
+    try {
+      this.send(farewell);
+    } catch (thrown) {
+      if (!(thrown instanceof TrilogError)) throw thrown;
+    }
   }
 
   private wakeWaiters(): void {

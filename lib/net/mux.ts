@@ -4,6 +4,7 @@
  * worst it can do is end its own connection.
  */
 
+import { InvariantError } from "../base/assert.ts";
 import { type Clock, sleep, type Timer } from "../base/clock.ts";
 import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
@@ -280,8 +281,20 @@ class Router implements FrameSink {
     const local = policy.local();
     const right = role === "peer" && from === replicaId && to === local.replicaId &&
       clusterId !== null && clusterId === local.clusterId;
-    if (right && peers !== null) peers.frame(replicaId!, asText(group), body);
+    if (right && peers !== null) this.deliver(peers, replicaId!, asText(group), body);
     else counters.misaddressed += 1;
+  }
+
+  /** A body that its taker stumbles over costs the connection, and never goes unnoticed. */
+  private deliver(peers: InboundPeers, from: ReplicaId, group: string, body: Packable): void {
+    try {
+      peers.frame(from, group, body);
+    } catch (thrown) {
+      if (thrown instanceof InvariantError || thrown instanceof TrilogError) throw thrown;
+      const error = thrown instanceof Error ? thrown.stack ?? thrown.message : String(thrown);
+      this.mux.options.logger.error("a peer's frame failed unexpectedly", { from, group, error });
+      throw malformedFrame("its body cannot be handled");
+    }
   }
 }
 

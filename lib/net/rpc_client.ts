@@ -53,6 +53,11 @@ export interface RpcClientOptions {
 /** Pauses between attempts to reach an address that does not answer; calls fail at once in them. */
 const SMALLEST_PAUSE_MS = 20;
 const LARGEST_PAUSE_MS = 1_000;
+/**
+ * A call that waited this long in vain, while the connection brought nothing else either, ends the
+ * connection: after a cut of the network a fresh one is there sooner than TCP's next attempt.
+ */
+const SILENCE_MS = 1_000;
 
 export class RpcClient implements Caller {
   private readonly lines = new Map<string, Line>();
@@ -95,6 +100,8 @@ interface Pending {
   readonly method: string;
   readonly params: Packable;
   readonly deadlineAt: number;
+  /** When it was called, in monotonic milliseconds. */
+  readonly calledAt: number;
   /** Where its frame begins in the connection's stream; -1: not even queued there. */
   position: number;
   resolve(result: Packable): void;
@@ -113,6 +120,8 @@ class Line implements FrameSink {
   private lastId = 0;
   private lastFailure: TrilogError | null = null;
   private retryAt = -Infinity;
+  /** When the connection last brought a frame, in monotonic milliseconds. */
+  private heardAt = 0;
   private sweepTimer: Timer | null = null;
   private sweepAt = Infinity;
 
@@ -132,10 +141,19 @@ class Line implements FrameSink {
       signal?.addEventListener("abort", cancel, { once: true });
       const release = () => signal?.removeEventListener("abort", cancel);
       const deadlineAt = now + options.deadlineMs;
-      const call = { id, method, params, deadlineAt, position: -1, resolve, reject, release };
-      this.pending.set(id, call);
+      this.pending.set(id, {
+        id,
+        method,
+        params,
+        deadlineAt,
+        calledAt: now,
+        position: -1,
+        resolve,
+        reject,
+        release,
+      });
       this.sweepBy(deadlineAt);
-      if (this.connection !== null) this.transmit(this.connection, call);
+      if (this.connection !== null) this.transmit(this.connection, this.pending.get(id)!);
       else this.connect();
     });
   }
@@ -150,6 +168,7 @@ class Line implements FrameSink {
 
   frame(payload: Uint8Array): void {
     const frame = asFrame(unpack(payload));
+    this.heardAt = this.options.clock.monotonicMs();
     if (frame[0] === Channel.farewell) throw errorFromWire(readWireError(checkFrame(frame, 2)[1]));
     if (frame[0] !== Channel.response) throw malformedFrame("it is not an answer");
     checkFrame(frame, 4);
@@ -221,7 +240,7 @@ class Line implements FrameSink {
     try {
       const frame = [Channel.request, call.id, call.method, remainingMs, call.params];
       if (connection.send(frame)) call.position = position;
-      else this.refuse(call, unavailable(this.address, "its queue is full"));
+      else this.refuse(call, this.queueFull());
     } catch (thrown) {
       this.refuse(call, toTrilogError(thrown));
     }
@@ -265,10 +284,16 @@ class Line implements FrameSink {
     const now = this.options.clock.monotonicMs();
     this.sweepAt = Infinity;
     let earliest = Infinity;
+    let silent = false;
     for (const call of [...this.pending.values()]) {
-      if (call.deadlineAt <= now) this.giveUp(call.id, this.tooLate(call));
-      else earliest = Math.min(earliest, call.deadlineAt);
+      if (call.deadlineAt > now) {
+        earliest = Math.min(earliest, call.deadlineAt);
+        continue;
+      }
+      silent ||= this.heardAt < call.calledAt && now - call.calledAt >= SILENCE_MS;
+      this.giveUp(call.id, this.tooLate(call));
     }
+    if (silent) this.connection?.abort(unavailable(this.address, "it has fallen silent"));
     if (earliest < Infinity) this.sweepBy(earliest);
   }
 
@@ -276,6 +301,11 @@ class Line implements FrameSink {
     if (call.position < 0) return unavailable(this.address, "it did not answer in time");
     const text = `Cannot call ${call.method} at ${this.address}: no answer in time`;
     return new TrilogError("deadline_exceeded", text);
+  }
+
+  private queueFull(): TrilogError {
+    const text = `Cannot call ${this.address}: too many bytes wait for it already`;
+    return new TrilogError("overloaded", text);
   }
 
   private cancelled(method: string): TrilogError {

@@ -56,6 +56,17 @@ export class HeldClock implements Clock {
   }
 }
 
+/** The machine's clock ahead at will; timers run as usual. */
+export class ShiftedClock implements Clock {
+  shiftMs = 0;
+  readonly wallMs = systemClock.wallMs;
+  readonly nextTurn = systemClock.nextTurn;
+  readonly after = systemClock.after;
+  monotonicMs(): number {
+    return systemClock.monotonicMs() + this.shiftMs;
+  }
+}
+
 export interface NodeOptions {
   readonly replicaId?: string;
   readonly clusterId?: string | null;

@@ -1,6 +1,4 @@
 import { assertEquals } from "@std/assert";
-import type { Clock } from "../../lib/base/clock.ts";
-import { systemClock } from "../../lib/base/system_clock.ts";
 import { limits } from "../../lib/base/limits.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
 import { PROBE_INTERVAL_MS } from "../../lib/net/link_probe.ts";
@@ -10,20 +8,10 @@ import {
   hello,
   newClient,
   RawSocket,
+  ShiftedClock,
   TestNode,
   until,
 } from "./helpers.ts";
-
-/** The machine's clock an hour ahead at will: connections count as long established. */
-class ShiftedClock implements Clock {
-  shiftMs = 0;
-  readonly wallMs = systemClock.wallMs;
-  readonly nextTurn = systemClock.nextTurn;
-  readonly after = systemClock.after;
-  monotonicMs(): number {
-    return systemClock.monotonicMs() + this.shiftMs;
-  }
-}
 
 async function pair(): Promise<{ left: TestNode; right: TestNode; clock: ShiftedClock }> {
   const clock = new ShiftedClock();
@@ -291,4 +279,19 @@ Deno.test("a peer that pinged and fell silent no longer counts as connected", as
   assertEquals(left.mux.connections().length, 0);
   assertEquals((await peer.framesUntilClosed()).slice(1), [[6], [6]]);
   await left.close();
+});
+
+Deno.test("a body that the replicas stumble over ends its connection, and nothing else", async () => {
+  const { left, right } = await pair();
+  right.frame = () => {
+    throw new TypeError("no such field");
+  };
+  left.peers.send("r2", "g", "odd");
+  await until(() => right.counters.malformed === 1, "the connection is closed as malformed");
+  right.frame = TestNode.prototype.frame;
+  await until(() => {
+    left.peers.send("r2", "g", "fine");
+    return right.frames.length > 0;
+  }, "the next connection delivers");
+  await Promise.all([left.close(), right.close()]);
 });

@@ -3,7 +3,7 @@ import { TrilogError } from "../../lib/base/errors.ts";
 import { limits } from "../../lib/base/limits.ts";
 import type { Packable } from "../../lib/base/msgpack.ts";
 import { clientPolicy } from "../../lib/net/handshake.ts";
-import { LOOPBACK, newClient, TestNode, until } from "./helpers.ts";
+import { encodeFrames, LOOPBACK, newClient, ShiftedClock, TestNode, until } from "./helpers.ts";
 
 const SOON = { deadlineMs: 5_000 };
 
@@ -237,4 +237,51 @@ Deno.test("two listeners cannot have the same address", async () => {
   assertEquals(error instanceof Deno.errors.AddrInUse, true);
   assertEquals(node.address === LOOPBACK, false);
   await node.close();
+});
+
+Deno.test("a connection that fell silent is given up when a call waited in vain", async () => {
+  const clock = new ShiftedClock();
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr as Deno.NetAddr;
+  const client = newClient({ clock });
+  const call = () => codeOf(client.call(`127.0.0.1:${port}`, "echo", 1, { deadlineMs: 50 }));
+  const first = call();
+  const silent = await listener.accept();
+  await silent.read(new Uint8Array(4_096));
+  await silent.write(encodeFrames(["trilog", 1, null, "c1", "r1", "n", 1]));
+  assertEquals(await first, "deadline_exceeded (unknown)");
+  const second = call();
+  clock.shiftMs += 2_000;
+  assertEquals(await second, "deadline_exceeded (unknown)");
+  const third = call();
+  const fresh = await listener.accept();
+  assertEquals(await third, "unavailable");
+  client.close();
+  silent.close();
+  fresh.close();
+  listener.close();
+});
+
+Deno.test("calls beyond what may be queued for a connection are refused", async () => {
+  await withNode(async (node, client) => {
+    const large = new Uint8Array(1024 * 1024);
+    const calls = Array.from(
+      { length: 40 },
+      () =>
+        client.call(node.address, "echo", large, SOON).then(() => "done", (error) => error.code),
+    );
+    const outcomes = await Promise.all(calls);
+    assertEquals([...new Set(outcomes)].sort(), ["done", "overloaded"]);
+    assertEquals(outcomes.filter((outcome) => outcome === "done").length, 31);
+  });
+});
+
+Deno.test("a call that is still queued when its client closes may yet be done, and says so", async () => {
+  await withNode(async (node, client) => {
+    await client.call(node.address, "echo", 1, SOON);
+    const call = codeOf(client.call(node.address, "echo", 2, SOON));
+    client.forget(node.address);
+    assertEquals(await call, "connection_closed (unknown)");
+    await until(() => node.counters.framesIn === 4, "the server got hello, two calls and farewell");
+  });
 });
