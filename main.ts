@@ -7,6 +7,7 @@ import { VERSION } from "./lib/cli/version.ts";
 
 /** Each import is written out, so that the bundler finds it; each runs only when it is needed. */
 const commands: CommandTable = {
+  atm: () => import("./cmd/atm.ts"),
   completions: () => import("./cmd/completions.ts"),
 };
 

@@ -122,7 +122,7 @@ export class Node {
 
   /** Address really bound. */
   get address(): string {
-    return this.process.address;
+    return this.process.bound;
   }
 
   /** This node's replica; null until it belongs to a cluster. */

@@ -54,6 +54,8 @@ export class ServerProcess {
   readonly counters: NetCounters = newCounters();
   /** Address that others dial; set by {@link listen}. */
   address = "";
+  /** Address really bound; set by {@link listen}. */
+  bound = "";
 
   /** Opens the data directory; throws what `openDataDirectory` throws. */
   constructor(readonly options: ProcessOptions) {
@@ -91,9 +93,9 @@ export class ServerProcess {
 
   /** Binds the port and serves; returns the address really bound. */
   listen(): string {
-    const bound = this.mux.listen(this.options.listen);
-    this.address = this.options.advertise ?? bound;
-    return bound;
+    this.bound = this.mux.listen(this.options.listen);
+    this.address = this.options.advertise ?? this.bound;
+    return this.bound;
   }
 
   /** An identity lost its place: nobody listens to it any more, for ever. */

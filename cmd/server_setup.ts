@@ -1,0 +1,76 @@
+/** What the servers (`atm`, `kv`, `manager`, `broker`) set up alike from their common flags. */
+
+import { TrilogError } from "../lib/base/errors.ts";
+import { createLogger } from "../lib/base/logger.ts";
+import { systemClock } from "../lib/base/system_clock.ts";
+import { randomIdentity, systemRandom } from "../lib/base/system_random.ts";
+import type { FlagValues } from "../lib/cli/flags.ts";
+import type { nodeFlags, securityFlags } from "../lib/cli/common_flags.ts";
+import type { ProcessOptions } from "../lib/replica/process.ts";
+import { DenoDisk } from "../lib/storage/deno_disk.ts";
+
+export interface ServerFlags extends FlagValues<typeof nodeFlags> {
+  readonly id: string;
+  readonly listen: string;
+  readonly data: string;
+}
+
+/**
+ * Options of a server's process. `writeLog` takes the lines of its log. Throws `usage` for an
+ * address beyond loopback without a token, unless `--insecure` says that this is meant.
+ */
+export function processOptions(
+  flags: ServerFlags,
+  writeLog: (line: string) => void,
+): Omit<ProcessOptions, "onFatal"> {
+  const token = readToken(flags);
+  if (token === "" && !flags.insecure && !isLoopback(flags.listen)) {
+    throw new TrilogError(
+      "usage",
+      `Cannot listen on ${flags.listen}: it is open to others and there is no --token-file ` +
+        "(--insecure allows it)",
+    );
+  }
+  const logger = createLogger({
+    level: flags.logLevel,
+    format: flags.logFormat,
+    clock: systemClock,
+    write: writeLog,
+  });
+  return {
+    name: flags.id,
+    listen: flags.listen,
+    advertise: flags.advertise,
+    token,
+    disk: new DenoDisk(flags.data),
+    clock: systemClock,
+    random: systemRandom,
+    logger: logger.with({ node: flags.id }),
+    heartbeatMs: flags.raftHeartbeat,
+    electionTimeoutMs: flags.electionTimeout,
+    newIdentity: randomIdentity,
+  };
+}
+
+/** The token in `--token-file`, without blanks and newlines around it; "" for none. */
+export function readToken(flags: FlagValues<typeof securityFlags>): string {
+  const { tokenFile } = flags;
+  if (tokenFile === undefined) return "";
+  let token: string;
+  try {
+    token = Deno.readTextFileSync(tokenFile).trim();
+  } catch (thrown) {
+    const reason = thrown instanceof Error ? thrown.message : String(thrown);
+    throw new TrilogError("usage", `Cannot read token file ${tokenFile}: ${reason}`);
+  }
+  if (token === "") {
+    throw new TrilogError("usage", `Cannot use token file ${tokenFile}: it is empty`);
+  }
+  return token;
+}
+
+/** Whether only processes of this machine can reach `host:port`. */
+export function isLoopback(address: string): boolean {
+  const host = address.slice(0, address.lastIndexOf(":"));
+  return host === "localhost" || host === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
