@@ -43,13 +43,20 @@ export function targetFault(target: MembershipTarget): string | null {
 /**
  * The first step from `current` to `target`. A change of voters goes through a joint
  * configuration (paper 6); one of learners or addresses alone needs none, because no majority
- * changes. Voters that become learners go on voting until the joint configuration is left.
+ * changes.
  */
 export function enterMembership(current: Membership, target: MembershipTarget): Membership {
+  const joint = jointMembership(current, target);
+  return joint.voters.join() === joint.outgoing.join() ? leaveMembership(joint) : joint;
+}
+
+/**
+ * The joint configuration between the two. Voters that become learners go on voting until it is
+ * left, and are learners only then.
+ */
+export function jointMembership(current: Membership, target: MembershipTarget): Membership {
   const voters = [...target.voters].sort();
-  const sameVoters = voters.length === current.voters.length &&
-    voters.every((id, at) => id === current.voters[at]);
-  const outgoing = sameVoters ? [] : current.voters;
+  const outgoing = current.voters;
   const learners = target.learners.filter((id) => !outgoing.includes(id)).sort();
   const learnersNext = target.learners.filter((id) => outgoing.includes(id)).sort();
   const nodes = { ...current.nodes, ...target.nodes };
