@@ -31,6 +31,12 @@ export function processOptions(
         "(--insecure allows it)",
     );
   }
+  if (flags.electionTimeout < 2 * flags.raftHeartbeat) {
+    throw new TrilogError(
+      "usage",
+      "Cannot start: --election-timeout must be at least twice --raft-heartbeat",
+    );
+  }
   const logger = createLogger({
     level: flags.logLevel,
     format: flags.logFormat,
