@@ -149,7 +149,20 @@ export class Mux {
     if (!isPeer) this.clients += 1;
     const bytesIn = isPeer ? limits.peerFrameBytes : limits.clientFrameBytes;
     connection.admit(bytesIn, limits.peerFrameBytes, new Router(this, connection, identity));
-    if (isPeer) this.options.peers?.opened(identity.replicaId!);
+    if (!isPeer) return;
+    this.options.peers?.opened(identity.replicaId!);
+    this.dropEarlierStarts(identity);
+  }
+
+  /** A later start of a process proves that all connections of its earlier ones are dead. */
+  private dropEarlierStarts(latest: RemoteIdentity): void {
+    const state = "its process was started anew";
+    const reason = new TrilogError("connection_closed", `Cannot keep connection: ${state}`);
+    for (const [connection, { role, replicaId, startCounter }] of [...this.admitted]) {
+      const earlier = role === "peer" && replicaId === latest.replicaId &&
+        startCounter < latest.startCounter;
+      if (earlier) connection.abort(reason);
+    }
   }
 
   strangerLeft(connection: Connection, reason: TrilogError): void {

@@ -295,3 +295,20 @@ Deno.test("a body that the replicas stumble over ends its connection, and nothin
   }, "the next connection delivers");
   await Promise.all([left.close(), right.close()]);
 });
+
+Deno.test("a peer's later start ends the connections of its earlier ones, and only those", async () => {
+  const node = new TestNode({ replicaId: "r1" });
+  const open = async (replicaId: string, startCounter: number) => {
+    const socket = await RawSocket.connect(node.address);
+    await socket.write(encodeFrames(hello({ 2: "c1", 3: replicaId, 5: 0, 6: startCounter })));
+    return socket;
+  };
+  const first = [await open("r2", 4), await open("r2", 4), await open("r3", 4)];
+  await until(() => node.mux.connections().length === 3, "three are connected");
+  const later = await open("r2", 5);
+  await until(() => node.mux.connections().length === 2, "two are dropped");
+  const left = node.mux.connections().map((peer) => `${peer.replicaId} ${peer.startCounter}`);
+  assertEquals(left.sort(), ["r2 5", "r3 4"]);
+  for (const socket of [...first, later]) socket.close();
+  await node.close();
+});
