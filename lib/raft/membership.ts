@@ -31,6 +31,7 @@ export function targetFault(target: MembershipTarget): string | null {
   const all = [...voters, ...learners];
   if (voters.length === 0) return "it has no voters";
   if (all.length > MAX_MEMBERS) return `it has more than ${MAX_MEMBERS} members`;
+  if (!all.every(isId)) return "an id is not a text";
   if (new Set(all).size !== all.length) return "a member is named twice";
   const names = new Set<string>();
   for (const id of all) {

@@ -188,6 +188,7 @@ export class Cluster {
   /** Directed links that lose everything: `from>to`. */
   readonly cut: Set<string> = new Set();
   onReady: (node: TestNode, ready: Ready) => void = () => {};
+  onDeliver: (message: Message) => void = () => {};
   private requests = 0;
   /** For every read asked for: the highest commit index that any node knew then. */
   private readonly floors: Map<number, Index> = new Map();
@@ -357,6 +358,8 @@ export class Cluster {
   deliver(message: Message): void {
     const node = this.nodes.get(message.to);
     if (node === undefined || this.cut.has(`${message.from}>${message.to}`)) return;
+    if (!node.alive) return;
+    this.onDeliver(message);
     this.step(message.to, { kind: "message", message });
   }
 
