@@ -154,7 +154,8 @@ export class PeerLink {
       onIdentity?.(address, result.identity);
     }
     // A refusal by this side names whom it refuses; one by the other side names nobody.
-    if (!result.refused && result.identity === null) onRefused?.(result.error);
+    const refusedByPeer = result.identity === null && result.error.code !== "unavailable";
+    if (refusedByPeer) onRefused?.(result.error);
     if (!result.refused || !this.wasConnected || this.inbound > 0) return;
     this.wasConnected = false;
     unreachable();

@@ -91,6 +91,7 @@ export class TestNode implements PeerHandler {
   readonly frames: { from: string; group: string; body: Packable }[] = [];
   readonly events: string[] = [];
   readonly found: string[] = [];
+  readonly refusals: string[] = [];
 
   constructor(options: NodeOptions = {}) {
     this.id = options.replicaId ?? "r1";
@@ -117,6 +118,7 @@ export class TestNode implements PeerHandler {
       random: new Prng(7),
       logger: silentLogger,
       counters,
+      onRefused: (error) => this.refusals.push(error.code),
       onIdentity: (address, identity) => this.found.push(`${address} ${identity.replicaId}`),
     });
     this.peers.setHandler(this);

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { limits } from "../../lib/base/limits.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
+import { judgeByRecord } from "../../lib/net/handshake.ts";
 import { PROBE_INTERVAL_MS } from "../../lib/net/link_probe.ts";
 import {
   encodeFrames,
@@ -311,4 +312,21 @@ Deno.test("a peer's later start ends the connections of its earlier ones, and on
   assertEquals(left.sort(), ["r2 5", "r3 4"]);
   for (const socket of [...first, later]) socket.close();
   await node.close();
+});
+
+Deno.test("a node that its peer refuses is told why, and one whose peer is gone is not", async () => {
+  const record = { superseded: true, highestStartCounter: 1 };
+  const right = new TestNode({
+    replicaId: "r2",
+    admitPeer: (peer) => judgeByRecord(peer, record),
+  });
+  const gone = new TestNode({ replicaId: "r3" });
+  await gone.close();
+  const left = new TestNode({ replicaId: "r1" });
+  left.peers.setAddress("r3", gone.address);
+  left.peers.setAddress("r2", right.address);
+  await until(() => left.refusals.length >= 2, "it is refused at each dial");
+  assertEquals([...new Set(left.refusals)], ["superseded"]);
+  assertEquals([left.events, left.found], [[], []]);
+  await Promise.all([left.close(), right.close()]);
 });
