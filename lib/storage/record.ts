@@ -246,14 +246,18 @@ export function readOrCorrupt(
   }
 }
 
-/** The error for rot: always names file and offset. */
+/** Rot, or bytes that were never ours: always names file and offset. */
+export class CorruptFileError extends TrilogError {
+  constructor(readonly file: string, readonly offset: number, state: string, cause?: unknown) {
+    super("corrupt", `Cannot trust ${file} at offset ${offset}: ${state}`, { cause });
+  }
+}
+
 export function corrupt(
-  name: string,
-  position: number,
+  file: string,
+  offset: number,
   state: string,
   cause?: unknown,
-): TrilogError {
-  return new TrilogError("corrupt", `Cannot trust ${name} at offset ${position}: ${state}`, {
-    cause,
-  });
+): CorruptFileError {
+  return new CorruptFileError(file, offset, state, cause);
 }

@@ -87,6 +87,8 @@ class Recovery {
   private readonly notes: string[] = [];
   private bytesSetAside = 0;
   private records = 0;
+  /** Changes that wait until the log is known to be sound. */
+  private repairs: (() => void)[] = [];
 
   constructor(
     private readonly disk: Disk,
@@ -97,6 +99,8 @@ class Recovery {
 
   run(): RecoveredLog {
     const { disk, options } = this;
+    this.repairs = [];
+    this.records = 0;
     const names = disk.list(options.directory);
     const found = findChain(disk, options.directory, options.identity, "write");
     if (found === null) return this.createLog(names);
@@ -160,6 +164,8 @@ class Recovery {
     const known = hasTail ? survey.synced : survey.end;
     const replayed = replayRecords(newest, path, known, index, "newest");
     const hardState = replayed.hardState ?? header.hardState;
+    if (!hasTail) this.checkComplete(found, index);
+    // Up to here nothing on the disk was changed: rot is shown to people as it was found.
     for (const place of found.empty) this.setAsideEmpty(place);
     if (survey.end < survey.size) this.setAside(newest, survey);
     if (hasTail) {
@@ -167,8 +173,8 @@ class Recovery {
       return null;
     }
     this.records += replayed.records;
-    this.checkComplete(found, index);
     this.settle(newest, survey);
+    for (const repair of this.repairs) repair();
     this.removeUnneeded(found, names);
     segments.push({ number: header.number, first: header.first, bytes: survey.end });
     const commit = Math.min(hardState.commit, index.lastIndex);
@@ -201,18 +207,24 @@ class Recovery {
       const { records } = replayRecords(segment, path, bytes, index, "closed");
       segment.file.close();
       this.records += records;
-      this.tryWriteIndex(place.number, bytes, records, index);
+      this.repairs.push(() => this.tryWriteIndex(place.number, bytes, records, index));
     }
     return segments;
   }
 
   /** A closed segment must have all its bytes; what lies behind them never counted. */
   private checkLength(path: string, bytes: number): void {
+    const file = this.disk.open(path, "read");
+    const size = file.size();
+    file.close();
+    if (size < bytes) throw corrupt(path, size, `${bytes - size} bytes are missing at its end`);
+    if (size > bytes) this.repairs.push(() => this.cut(path, bytes));
+  }
+
+  private cut(path: string, bytes: number): void {
     const file = this.disk.open(path, "write");
     try {
-      const size = file.size();
-      if (size < bytes) throw corrupt(path, size, `${bytes - size} bytes are missing at its end`);
-      if (size > bytes) file.truncate(bytes);
+      file.truncate(bytes);
     } finally {
       file.close();
     }
@@ -330,7 +342,6 @@ class Recovery {
       lastTimeMs: index.lastTimeMs,
     }, tail).file.close();
     this.note(`${tail.length} records that may not have been synced are written again`);
-    this.records = 0;
   }
 
   private result(

@@ -1,0 +1,312 @@
+/**
+ * Looking at a data directory without changing it and without its lock: for `trilog inspect` and
+ * `trilog verify`. A directory in use may show a tail that is just being written; that is told as
+ * bytes not synced, not as a fault.
+ */
+
+import { TrilogError } from "../base/errors.ts";
+import type { HardState, Index, LogId, Membership, SnapshotMeta } from "../raft/types.ts";
+import type { Disk } from "./disk.ts";
+import { type GroupDirectory, listGroups } from "./groups.ts";
+import { type Identity, readIdentity } from "./identity.ts";
+import { IDENTITY_FILE, joinPath, parseSnapshotName, snapshotName } from "./layout.ts";
+import {
+  corrupt,
+  CorruptFileError,
+  RecordKind,
+  RecordReader,
+  type StoredRecord,
+} from "./record.ts";
+import { openSegment, type Segment } from "./segment.ts";
+import { type Chain, findChain, listSegments, type SegmentPlace } from "./segment_chain.ts";
+import { LogIndex, readIndexFile } from "./segment_index.ts";
+import { replayRecords, surveyNewest } from "./segment_scan.ts";
+import { openSnapshotFile } from "./snapshot_files.ts";
+import type { GroupIdentity } from "./store.ts";
+
+const WINDOW_BYTES = 1024 * 1024;
+
+/** Something that is not what was written. */
+export interface Fault {
+  /** Path relative to the data directory. */
+  readonly file: string;
+  /** Byte where it begins; null where the fault has no place inside the file. */
+  readonly offset: number | null;
+  readonly problem: string;
+}
+
+export interface SegmentInspection {
+  /** Path relative to the data directory. */
+  readonly file: string;
+  readonly number: number;
+  readonly first: Index;
+  readonly sizeBytes: number;
+  readonly entries: number;
+  readonly hardStates: number;
+  readonly markers: number;
+  /** Highest position that a record calls synced. */
+  readonly syncedBytes: number;
+  /** Closed segments: whether the index file can be used. Null for the newest. */
+  readonly indexed: boolean | null;
+}
+
+export interface SnapshotInspection {
+  readonly file: string;
+  readonly meta: SnapshotMeta;
+  /** Bytes of the machine's state. */
+  readonly stateBytes: number;
+}
+
+export interface GroupInspection {
+  readonly directory: string;
+  readonly identity: GroupIdentity | null;
+  readonly segments: readonly SegmentInspection[];
+  readonly snapshots: readonly SnapshotInspection[];
+  /** What the log holds; null where faults hide it. */
+  readonly log: LogInspection | null;
+  /** Bytes at the end of the newest segment that never became durable. */
+  readonly unsyncedBytes: number;
+  readonly faults: readonly Fault[];
+}
+
+export interface LogInspection {
+  readonly hardState: HardState;
+  readonly base: SnapshotMeta | null;
+  readonly firstIndex: Index;
+  readonly last: LogId;
+  readonly membership: Membership;
+}
+
+export interface DirectoryInspection {
+  readonly identity: Identity | null;
+  readonly groups: readonly GroupInspection[];
+  readonly faults: readonly Fault[];
+}
+
+/** Everything about a data directory; every record's checksum is verified on the way. */
+export function inspectDirectory(disk: Disk): DirectoryInspection {
+  const faults: Fault[] = [];
+  const identity = noting(faults, IDENTITY_FILE, () => readIdentity(disk));
+  const groups = listGroups(disk).map((group) => new GroupInspector(disk, group).run(false));
+  return { identity, groups, faults };
+}
+
+/** Every fault of a data directory: all checksums, snapshots included, and the log's order. */
+export function verifyDirectory(disk: Disk): Fault[] {
+  const faults: Fault[] = [];
+  noting(faults, IDENTITY_FILE, () => readIdentity(disk));
+  for (const group of listGroups(disk)) {
+    faults.push(...new GroupInspector(disk, group).run(true).faults);
+  }
+  return faults;
+}
+
+/** The valid records of one segment in file order, for people to read. */
+export function* recordsOf(
+  disk: Disk,
+  directory: string,
+  place: SegmentPlace,
+): Generator<StoredRecord> {
+  const segment = openSegment(disk, directory, place, null, "read");
+  try {
+    yield* walk(segment, joinPath(directory, segment.name), () => {});
+  } finally {
+    segment.file.close();
+  }
+}
+
+/** Valid records in file order; `bad` is told where others lie between or behind them. */
+function* walk(
+  segment: Segment,
+  path: string,
+  bad: (offset: number) => void,
+): Generator<StoredRecord> {
+  const size = segment.file.size();
+  const reader = new RecordReader(segment.file, path, segment.seed, size, WINDOW_BYTES);
+  for (let at = segment.headerEnd; at < size;) {
+    let record = reader.at(at);
+    if (record === null) {
+      bad(at);
+      record = reader.find(at + 1);
+      if (record === null) return;
+    }
+    yield record;
+    at = record.end;
+  }
+}
+
+/** Runs `look`; an error of a file becomes a fault and null. */
+function noting<T>(faults: Fault[], file: string, look: () => T): T | null {
+  try {
+    return look();
+  } catch (thrown) {
+    faults.push(faultOf(thrown, file));
+    return null;
+  }
+}
+
+function faultOf(thrown: unknown, file: string): Fault {
+  if (thrown instanceof CorruptFileError) {
+    return { file: thrown.file, offset: thrown.offset, problem: thrown.message };
+  }
+  if (!(thrown instanceof TrilogError)) throw thrown;
+  return { file, offset: null, problem: thrown.message };
+}
+
+class GroupInspector {
+  private readonly faults: Fault[] = [];
+  private readonly segments: SegmentInspection[] = [];
+  private readonly snapshots: SnapshotInspection[] = [];
+  private unsyncedBytes = 0;
+
+  constructor(private readonly disk: Disk, private readonly group: GroupDirectory) {}
+
+  /** `thorough`: reads the snapshots' whole content as well. */
+  run(thorough: boolean): GroupInspection {
+    const { directory, identity, fault } = this.group;
+    if (fault !== null) this.faults.push(faultOf(fault, directory));
+    let log: LogInspection | null = null;
+    if (identity !== null) {
+      const chain = this.note(directory, () => findChain(this.disk, directory, identity, "read"));
+      if (chain !== null) {
+        this.inspectSegments(chain);
+        if (this.faults.length === 0) log = this.note(directory, () => this.replay(chain));
+        chain.newest.file.close();
+      } else this.inspectEachSegment();
+      this.inspectSnapshots(identity, thorough);
+      if (log !== null) this.checkBase(log);
+    }
+    const { segments, snapshots, unsyncedBytes, faults } = this;
+    return { directory, identity, segments, snapshots, log, unsyncedBytes, faults };
+  }
+
+  private note<T>(file: string, look: () => T): T | null {
+    return noting(this.faults, file, look);
+  }
+
+  private inspectSegments(chain: Chain): void {
+    const { places } = chain;
+    places.forEach((place, at) => {
+      const closedBytes = at + 1 < places.length ? places[at + 1].previousBytes : null;
+      this.note(this.group.directory, () => this.inspectSegment(place, closedBytes));
+    });
+  }
+
+  /** Without a chain each header is judged by itself, so that every bad one is named. */
+  private inspectEachSegment(): void {
+    const { disk, group } = this;
+    for (const place of listSegments(disk, group.directory)) {
+      const known = this.faults.length;
+      this.note(group.directory, () => this.inspectSegment(place, null));
+      const repeated = this.faults.slice(0, known).some((fault) =>
+        fault.file === this.faults.at(-1)?.file && fault.offset === this.faults.at(-1)?.offset
+      );
+      if (this.faults.length > known && repeated) this.faults.pop();
+    }
+  }
+
+  private inspectSegment(place: SegmentPlace, closedBytes: number | null): void {
+    const { disk, group } = this;
+    const { directory, identity } = group;
+    const segment = openSegment(disk, directory, place, identity, "read");
+    try {
+      const counted = this.countRecords(segment, closedBytes);
+      const { number, first } = place;
+      const indexed = closedBytes === null || identity === null
+        ? null
+        : readIndexFile(disk, directory, identity, number, closedBytes) !== null;
+      this.segments.push({ ...counted, number, first, indexed });
+    } finally {
+      segment.file.close();
+    }
+  }
+
+  /** Walks a segment; notes as faults the bad bytes that were durable. */
+  private countRecords(segment: Segment, closedBytes: number | null) {
+    const file = joinPath(this.group.directory, segment.name);
+    const badOffsets: number[] = [];
+    const counts = { entries: 0, hardStates: 0, markers: 0 };
+    let syncedBytes = segment.initialBytes;
+    for (const record of walk(segment, file, (offset) => badOffsets.push(offset))) {
+      if (record.kind === RecordKind.entry) counts.entries += 1;
+      if (record.kind === RecordKind.hardState) counts.hardStates += 1;
+      if (record.kind === RecordKind.marker) counts.markers += 1;
+      syncedBytes = Math.max(syncedBytes, record.synced);
+    }
+    const sizeBytes = segment.file.size();
+    const line = closedBytes ?? syncedBytes;
+    for (const offset of badOffsets) {
+      if (offset < line) this.addFault(file, offset, `it was synced up to ${line}`);
+      else this.unsyncedBytes = Math.max(this.unsyncedBytes, sizeBytes - offset);
+    }
+    if (sizeBytes < line) this.addFault(file, sizeBytes, `${line - sizeBytes} bytes are missing`);
+    return { file, sizeBytes, syncedBytes, ...counts };
+  }
+
+  private addFault(file: string, offset: number, problem: string): void {
+    this.faults.push(faultOf(corrupt(file, offset, problem), file));
+  }
+
+  /** The log's state, from the records alone; throws where their order is wrong. */
+  private replay(chain: Chain): LogInspection {
+    const { newest, places } = chain;
+    const { header } = newest;
+    const { directory } = this.group;
+    const start = places[0].first - 1;
+    const index = new LogIndex(start, header.base, header.baseMembership, header.lastTimeMs);
+    for (let at = 0; at + 1 < places.length; at += 1) {
+      const segment = openSegment(this.disk, directory, places[at], this.group.identity, "read");
+      const path = joinPath(directory, segment.name);
+      try {
+        replayRecords(segment, path, places[at + 1].previousBytes, index, "closed");
+      } finally {
+        segment.file.close();
+      }
+    }
+    const path = joinPath(directory, newest.name);
+    const { end } = surveyNewest(newest, path);
+    const { hardState } = replayRecords(newest, path, end, index, "newest");
+    return {
+      hardState: hardState ?? header.hardState,
+      base: index.base,
+      firstIndex: index.firstIndex,
+      last: index.lastId(),
+      membership: index.currentMembership(),
+    };
+  }
+
+  private inspectSnapshots(identity: GroupIdentity, thorough: boolean): void {
+    const { disk, group } = this;
+    for (const name of disk.list(group.directory)) {
+      const last = parseSnapshotName(name);
+      if (last === null) continue;
+      const file = joinPath(group.directory, name);
+      this.note(file, () => {
+        const reader = openSnapshotFile(disk, group.directory, identity, last);
+        try {
+          for (let at = 0; thorough && at < reader.size; at += WINDOW_BYTES) {
+            reader.read(at, WINDOW_BYTES);
+          }
+          this.snapshots.push({ file, meta: reader.meta, stateBytes: reader.size });
+        } finally {
+          reader.close();
+        }
+      });
+    }
+  }
+
+  private checkBase(log: LogInspection): void {
+    const base = log.base?.last ?? { index: 0, term: 0 };
+    const oldest = this.segments[0];
+    if (log.firstIndex > base.index + 1) {
+      const missing = `entries ${base.index + 1} to ${log.firstIndex - 1} before it are missing`;
+      this.addFault(oldest.file, 0, missing);
+    }
+    const file = joinPath(this.group.directory, snapshotName(base));
+    const stored = this.snapshots.some((snapshot) => snapshot.file === file);
+    const told = this.faults.some((fault) => fault.file === file);
+    if (base.index > 0 && !stored && !told) {
+      this.addFault(file, 0, "the snapshot under the log is missing");
+    }
+  }
+}
