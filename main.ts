@@ -9,6 +9,8 @@ import { VERSION } from "./lib/cli/version.ts";
 const commands: CommandTable = {
   atm: () => import("./cmd/atm.ts"),
   completions: () => import("./cmd/completions.ts"),
+  inspect: () => import("./cmd/inspect.ts"),
+  verify: () => import("./cmd/verify.ts"),
 };
 
 if (import.meta.main) {

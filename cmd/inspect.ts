@@ -1,0 +1,172 @@
+/** `trilog inspect`: what a data directory holds, without a running server. */
+
+import { type Context, defineCommand } from "../lib/cli/command.ts";
+import { exitStatus } from "../lib/cli/program.ts";
+import { tableLines } from "../lib/cli/table.ts";
+import type { Terminal } from "../lib/cli/terminal.ts";
+import { roundedSize } from "../lib/cli/units.ts";
+import { EntryKind, type Membership } from "../lib/raft/types.ts";
+import type { Disk } from "../lib/storage/disk.ts";
+import {
+  type DirectoryInspection,
+  type GroupInspection,
+  inspectDirectory,
+  recordsOf,
+  type SegmentInspection,
+} from "../lib/storage/inspect.ts";
+import { RecordKind, type StoredRecord } from "../lib/storage/record.ts";
+import { hardStateIn } from "../lib/storage/segment_scan.ts";
+import { existingDataDirectory, faultLine } from "./data_directory.ts";
+
+const flags = {
+  records: { type: "boolean", help: "list every record of every segment" },
+  group: { type: "string", help: "only this group, such as atm" },
+} as const;
+const positionals = { directory: { help: "data directory of one node" } } as const;
+
+type InspectContext = Context<typeof flags, typeof positionals>;
+
+export const command = defineCommand({
+  name: "inspect",
+  summary: "show segments, records, hard state and snapshots of a data directory",
+  details: [
+    "Changes nothing, and needs no lock: a directory in use may be looked at. Every",
+    "record's checksum is verified on the way; `trilog verify` reads the snapshots, too.",
+  ].join("\n"),
+  examples: ["trilog inspect ./trilog-data/b1", "trilog inspect ./a1 --group atm --records"],
+  flags,
+  positionals,
+  async run(context) {
+    const disk = existingDataDirectory(context.args.directory);
+    const found = inspectDirectory(disk);
+    const wanted = context.flags.group;
+    const groups = found.groups.filter(({ identity }) =>
+      wanted === undefined || identity?.group === wanted
+    );
+    if (context.json) await printJson(context, disk, { ...found, groups });
+    else await printText(context, disk, { ...found, groups });
+    return exitStatus.done;
+  },
+});
+
+/** One object for the directory, one for each group, and one for each record that was asked for. */
+async function printJson(
+  { terminal, flags }: InspectContext,
+  disk: Disk,
+  { identity, faults, groups }: DirectoryInspection,
+): Promise<void> {
+  await terminal.print(JSON.stringify({ kind: "directory", identity, faults }));
+  for (const group of groups) {
+    await terminal.print(JSON.stringify({ kind: "group", ...group }));
+    if (!flags.records) continue;
+    for (const segment of group.segments) {
+      for (const record of recordsOf(disk, group.directory, segment)) {
+        const { payload, kind, ...fields } = record;
+        const shown = { ...fields, payloadBytes: payload.length };
+        const line = { kind: "record", file: segment.file, record: kindName(kind), ...shown };
+        await terminal.print(JSON.stringify(line));
+      }
+    }
+  }
+}
+
+async function printText(
+  { terminal, flags }: InspectContext,
+  disk: Disk,
+  { identity, faults, groups }: DirectoryInspection,
+): Promise<void> {
+  if (identity !== null) {
+    await printLines(
+      terminal,
+      tableLines(["NODE", "REPLICA", "CLUSTER", "STARTS"], [
+        [identity.name, identity.replicaId, identity.cluster ?? "none", identity.startCounter],
+      ]),
+    );
+  }
+  await printLines(terminal, faults.map((fault) => `FAULT ${faultLine(fault)}`));
+  for (const group of groups) {
+    await terminal.print("");
+    await printLines(terminal, groupLines(group));
+    if (!flags.records) continue;
+    for (const segment of group.segments) await printRecords(terminal, disk, group, segment);
+  }
+}
+
+function groupLines(group: GroupInspection): string[] {
+  const { identity, directory, log, segments, snapshots, unsyncedBytes, faults } = group;
+  const lines = [`group ${identity?.group ?? "unknown"} in ${directory}`];
+  if (log !== null) {
+    const { term, vote, commit } = log.hardState;
+    lines.push(
+      `  term ${term}, vote ${vote ?? "none"}, commit ${commit}`,
+      `  entries ${log.firstIndex} to ${log.last.index}, the last of term ${log.last.term}`,
+      `  members ${membersText(log.membership)}`,
+    );
+  }
+  if (unsyncedBytes > 0) lines.push(`  ${unsyncedBytes} bytes at the end were never synced`);
+  lines.push(...faults.map((fault) => `  FAULT ${faultLine(fault)}`));
+  const right = (title: string) => ({ title, align: "right" as const });
+  const columns = ["SEGMENT", right("FIRST"), right("ENTRIES"), right("SIZE"), right("SYNCED")];
+  const rows = segments.map(({ file, first, entries, sizeBytes, syncedBytes }) => [
+    fileName(file),
+    first,
+    entries,
+    roundedSize(sizeBytes),
+    syncedBytes,
+  ]);
+  if (rows.length > 0) lines.push(...tableLines(columns, rows).map((line) => `  ${line}`));
+  for (const { file, meta, stateBytes } of snapshots) {
+    const { index, term } = meta.last;
+    lines.push(
+      `  snapshot ${fileName(file)}: up to entry ${index} of term ${term}, ` +
+        roundedSize(stateBytes),
+    );
+  }
+  return lines;
+}
+
+function membersText({ voters, outgoing, learners, nodes }: Membership): string {
+  const named = (ids: readonly string[]) =>
+    ids.map((id) => `${nodes[id]?.name ?? "?"} (${id})`).join(", ");
+  const parts = [named(voters) || "none"];
+  if (outgoing.length > 0) parts.push(`leaving ${named(outgoing)}`);
+  if (learners.length > 0) parts.push(`learning ${named(learners)}`);
+  return parts.join("; ");
+}
+
+async function printRecords(
+  terminal: Terminal,
+  disk: Disk,
+  group: GroupInspection,
+  segment: SegmentInspection,
+): Promise<void> {
+  await terminal.print(`  ${fileName(segment.file)}`);
+  for (const record of recordsOf(disk, group.directory, segment)) {
+    await terminal.print(`    ${String(record.position).padStart(10)}  ${recordText(record)}`);
+  }
+}
+
+function recordText(record: StoredRecord): string {
+  const { kind, entryKind, index, term, timeMs, payload, synced } = record;
+  if (kind === RecordKind.hardState) {
+    const { vote, commit } = hardStateIn(record);
+    return `hard state: term ${term}, vote ${vote ?? "none"}, commit ${commit}`;
+  }
+  if (kind === RecordKind.marker) return `marker: synced to ${synced}`;
+  if (kind !== RecordKind.entry) return `${kindName(kind)}, ${payload.length} bytes`;
+  const time = new Date(timeMs).toISOString();
+  const what = Object.entries(EntryKind).find(([, value]) => value === entryKind)?.[0];
+  return `entry ${index}, term ${term}, ${time}, ${what}, ${payload.length} bytes`;
+}
+
+function kindName(kind: RecordKind): string {
+  return Object.entries(RecordKind).find(([, value]) => value === kind)![0];
+}
+
+function fileName(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
+async function printLines(terminal: Terminal, lines: readonly string[]): Promise<void> {
+  for (const line of lines) await terminal.print(line);
+}

@@ -1,0 +1,129 @@
+/** `trilog inspect` and `trilog verify` on data directories that the storage layer wrote. */
+
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "@std/path";
+import { type CommandTable, runProgram } from "../../lib/cli/program.ts";
+import { DenoDisk } from "../../lib/storage/deno_disk.ts";
+import { openDataDirectory } from "../../lib/storage/identity.ts";
+import { commands as entries, directory, openLog, storeSnapshot } from "../storage/fixtures.ts";
+import { FakeTerminal } from "./fake_terminal.ts";
+
+const commands: CommandTable = {
+  inspect: () => import("../../cmd/inspect.ts"),
+  verify: () => import("../../cmd/verify.ts"),
+};
+
+async function run(...words: string[]) {
+  const terminal = new FakeTerminal();
+  const onStart = () => new AbortController().signal;
+  const status = await runProgram(words, { version: "1", commands, terminal, onStart });
+  return { status, stdout: terminal.stdout, stderr: terminal.stderr };
+}
+
+/** A node's data directory with one group of 9 entries and a snapshot at entry 5. */
+async function withDirectory(body: (root: string) => Promise<void>): Promise<void> {
+  const root = await Deno.makeTempDir({ prefix: "trilog-inspect-" });
+  try {
+    const disk = new DenoDisk(root);
+    openDataDirectory(disk, { name: "a1", newReplicaId: () => "0123456789abcdef" }).close();
+    const log = openLog(disk);
+    log.append({ term: 2, vote: "r1", commit: 4 }, entries(1, 9, 2));
+    log.syncNow();
+    storeSnapshot(log, 5, 2);
+    log.close();
+    await body(root);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+}
+
+function segmentFile(root: string): string {
+  const [name] = [...Deno.readDirSync(join(root, directory))].map((item) => item.name)
+    .filter((name) => name.endsWith(".segment"));
+  return join(root, directory, name);
+}
+
+Deno.test("inspect shows node, group, hard state, members, segments and snapshots", async () => {
+  await withDirectory(async (root) => {
+    const { status, stdout, stderr } = await run("inspect", root);
+    assertEquals([status, stderr], [0, ""]);
+    for (
+      const part of [
+        "a1    0123456789abcdef",
+        "group p/1/0 in groups/00000001",
+        "term 2, vote r1, commit 4",
+        "entries 1 to 9, the last of term 2",
+        "members a1 (r1), a2 (r2), a3 (r3)",
+        "snapshot 0000000000000005-0000000000000002.snapshot: up to entry 5 of term 2, 100B",
+      ]
+    ) {
+      assertStringIncludes(stdout, part);
+    }
+    assertEquals(stdout.includes("FAULT"), false);
+  });
+});
+
+Deno.test("inspect lists records, of one group where it is told so", async () => {
+  await withDirectory(async (root) => {
+    const { stdout } = await run("inspect", root, "--records", "--group", "p/1/0");
+    assertStringIncludes(stdout, "hard state: term 2, vote r1, commit 4");
+    assertStringIncludes(stdout, "entry 9, term 2, 1970-01-01T00:00:01.009Z, command, 24 bytes");
+    const other = await run("inspect", root, "--group", "atm");
+    assertEquals(other.stdout.includes("group"), false);
+  });
+});
+
+Deno.test("inspect --json gives one object a line, with every record if asked", async () => {
+  await withDirectory(async (root) => {
+    const { stdout } = await run("inspect", root, "--json", "--records");
+    const lines = stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
+    assertEquals(lines.slice(0, 2).map(({ kind }) => kind), ["directory", "group"]);
+    assertEquals(lines[0].identity.name, "a1");
+    assertEquals(lines[1].log.hardState, { term: 2, vote: "r1", commit: 4 });
+    const recorded = lines.filter(({ record }) => record === "entry").map(({ index }) => index);
+    assertEquals(recorded, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+});
+
+Deno.test("verify is silent about a sound directory and exits with 0", async () => {
+  await withDirectory(async (root) => {
+    const { status, stdout, stderr } = await run("verify", root);
+    assertEquals([status, stdout, stderr], [0, "", `${root}: sound\n`]);
+    assertEquals(await run("verify", root, "--json"), { status: 0, stdout: "", stderr: "" });
+  });
+});
+
+Deno.test("verify names file and offset of every fault and exits with 1", async () => {
+  await withDirectory(async (root) => {
+    const file = segmentFile(root);
+    const bytes = await Deno.readFile(file);
+    bytes[bytes.length - 200] ^= 0xff;
+    await Deno.writeFile(file, bytes);
+    const before = await Deno.readFile(file);
+    const { status, stdout, stderr } = await run("verify", root);
+    assertEquals([status, stderr], [1, `${root}: 1 fault\n`]);
+    const faults = (await run("verify", root, "--json")).stdout.trimEnd().split("\n");
+    const fault = JSON.parse(faults[0]);
+    assertEquals(file.endsWith(fault.file), true);
+    assertEquals(fault.offset > 0 && fault.offset <= bytes.length - 200, true);
+    assertStringIncludes(stdout, `${fault.file} at offset ${fault.offset}`);
+    assertStringIncludes((await run("inspect", root)).stdout, "FAULT");
+    // Looking changes nothing.
+    assertEquals(await Deno.readFile(file), before);
+  });
+});
+
+Deno.test("a place without a data directory is refused, and none is made", async () => {
+  const root = await Deno.makeTempDir({ prefix: "trilog-inspect-" });
+  try {
+    const missing = join(root, "missing");
+    for (const name of ["inspect", "verify"]) {
+      assertEquals((await run(name, missing)).status, 1);
+      assertStringIncludes((await run(name, missing)).stderr, "there is no such directory");
+      assertStringIncludes((await run(name, root)).stderr, "it is no data directory of a node");
+    }
+    assertEquals([...Deno.readDirSync(root)], []);
+  } finally {
+    await Deno.remove(root, { recursive: true });
+  }
+});
