@@ -11,6 +11,7 @@ import { randomIdentity, systemRandom } from "../base/system_random.ts";
 import { newCounters } from "../net/counters.ts";
 import { clientPolicy } from "../net/handshake.ts";
 import { RpcClient } from "../net/rpc_client.ts";
+import type { PartitionAccess, PartitionRequest } from "./access.ts";
 import { gaveUp, Managers } from "./managers.ts";
 import { Producer, type ProducerOptions } from "./producer.ts";
 import { PartitionReader, type ReaderOptions } from "./partition_reader.ts";
@@ -42,7 +43,7 @@ const ATTEMPT_MS = 3_000;
 /** Metadata is not fetched more often than this, however many requests fail. */
 const REFRESH_PAUSE_MS = 20;
 
-export class Client {
+export class Client implements PartitionAccess {
   readonly clock: Clock;
   readonly random: Random;
   readonly managers: Managers;
@@ -129,11 +130,11 @@ export class Client {
    * The answer of a partition's leader to a request that may be repeated without harm. Rejects with
    * the refusal, or after `deadlineMs` with `unavailable` or `outcome_unknown`.
    */
-  async partitionRequest<Request extends { groupId: string; epoch: number }, Answer>(
+  async partitionRequest<Request extends PartitionRequest, Answer>(
     topic: string,
     partition: number,
     method: Method<Request, Answer>,
-    request: Omit<Request, "groupId" | "epoch">,
+    request: Omit<Request, keyof PartitionRequest>,
     deadlineMs: number,
   ): Promise<Answer> {
     const endMs = this.clock.monotonicMs() + deadlineMs;
@@ -154,7 +155,6 @@ export class Client {
     }
   }
 
-  /** Where requests for a partition go. Rejects with `no_such_topic` or `no_such_partition`. */
   async route(topic: string, partition: number): Promise<Route> {
     const route = this.routing.route(topic, partition);
     if (route !== null) return route;
@@ -171,23 +171,21 @@ export class Client {
     );
   }
 
-  /** One attempt at the broker that a route names. */
-  async askLeader<Request extends { groupId: string; epoch: number }, Answer>(
+  async askLeader<Request extends PartitionRequest, Answer>(
     route: Route,
     method: Method<Request, Answer>,
-    request: Omit<Request, "groupId" | "epoch">,
+    request: Omit<Request, keyof PartitionRequest>,
     deadlineMs: number,
-    signal?: AbortSignal,
   ): Promise<Answer> {
-    const full = { ...request, groupId: route.groupId, epoch: route.epoch } as Request;
+    const { groupId, epoch } = route;
+    const full = { ...request, groupId, epoch } as unknown as Request;
     const params = method.request.encode(full);
-    const options = { deadlineMs: Math.max(1, Math.ceil(deadlineMs)), signal };
+    const options = { deadlineMs: Math.max(1, Math.ceil(deadlineMs)) };
     const answer = await this.rpc.call(route.address, method.name, params, options);
     this.routing.succeeded(route);
     return method.answer.decode(answer, method.name);
   }
 
-  /** Learns from a failed attempt: milliseconds to wait before the next, or null to give up. */
   noteFailure(route: Route, error: TrilogError): number | null {
     const advice = this.routing.failed(route, error);
     if (advice.kind === "give_up") return null;

@@ -8,7 +8,7 @@ import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { RecordHeader } from "../batch/batch_writer.ts";
 import type { Compression } from "../batch/compression.ts";
-import type { Client } from "./client.ts";
+import type { PartitionAccess } from "./access.ts";
 import { Partitioner } from "./partitioner.ts";
 import { ProducerLane } from "./producer_lane.ts";
 import type { Acks } from "./protocol.ts";
@@ -57,7 +57,7 @@ export class Producer {
   private waiting: (() => void)[] = [];
   private stopping = false;
 
-  constructor(private readonly client: Client, options: ProducerOptions) {
+  constructor(private readonly client: PartitionAccess, options: ProducerOptions) {
     this.settings = {
       lingerMs: options.lingerMs ?? 5,
       batchBytes: Math.min(options.batchBytes ?? 64 * 1024, limits.batchBytes),

@@ -1,6 +1,6 @@
 /**
- * One producer's way to one partition. Batches leave in order, at most five at a time
- * (`limits.producerInflight`, which the partition can tell repeats of). When one fails, nothing new
+ * One producer's way to one partition. Batches leave in order, at most five beyond the oldest that
+ * is not acknowledged (`limits.producerInflight`, of which the partition can tell repeats). When one fails, nothing new
  * leaves until all that are out are settled; then what is left goes again in the same order, with
  * the same sequence numbers.
  */
@@ -11,7 +11,7 @@ import { toTrilogError, TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Random } from "../base/prng.ts";
 import { BatchBuilder, renumberBatch } from "../batch/batch_writer.ts";
-import type { Client } from "./client.ts";
+import type { PartitionAccess } from "./access.ts";
 import { gaveUp } from "./managers.ts";
 import type { DeliveryCallback, OutgoingMessage, ProducerOptions } from "./producer.ts";
 import { type ProduceAnswer, produceMethod } from "./protocol.ts";
@@ -23,6 +23,8 @@ interface LaneEvents {
 }
 
 interface Batch {
+  /** Position in the lane's order. */
+  readonly ordinal: number;
   readonly bytes: Uint8Array;
   readonly count: number;
   readonly callbacks: readonly DeliveryCallback[];
@@ -31,6 +33,8 @@ interface Batch {
   readonly deadlineMs: number;
   /** An attempt at it may have had an effect. */
   mayHaveHappened: boolean;
+  /** Acknowledged, and waiting for those before it: callers hear in order. */
+  answer: ProduceAnswer | null;
 }
 
 /** One attempt must not outlast a leader that died without a word. */
@@ -44,8 +48,12 @@ export class ProducerLane {
   private builder: BatchBuilder | null = null;
   private callbacks: DeliveryCallback[] = [];
   private openedAtMs = 0;
-  /** Closed batches in order; the first `inFlight` of them are out. */
-  private queue: Batch[] = [];
+  private lastOrdinal = 0;
+  /** Closed batches in order, until their callers have heard. */
+  private readonly queue: Batch[] = [];
+  /** How many at the head of the queue were sent since the last recovery. */
+  private sent = 0;
+  /** Attempts under way. */
   private inFlight = 0;
   /** A batch failed: wait until nothing is out, then for this long, then go again. */
   private recoveryPauseMs: number | null = null;
@@ -56,7 +64,7 @@ export class ProducerLane {
   private flushing: (() => void)[] = [];
 
   constructor(
-    private readonly client: Client,
+    private readonly client: PartitionAccess,
     private readonly topic: string,
     private readonly partition: number,
     private readonly settings: Required<ProducerOptions>,
@@ -129,7 +137,18 @@ export class ProducerLane {
     this.nextSequence = (this.nextSequence + count) % SEQUENCE_MODULUS;
     const deadlineMs = this.openedAtMs + this.settings.deliveryMs;
     const { callbacks } = this;
-    this.queue.push({ bytes, count, callbacks, bufferedBytes, deadlineMs, mayHaveHappened: false });
+    const ordinal = ++this.lastOrdinal;
+    const mayHaveHappened = false;
+    this.queue.push({
+      ordinal,
+      bytes,
+      count,
+      callbacks,
+      bufferedBytes,
+      deadlineMs,
+      mayHaveHappened,
+      answer: null,
+    });
     this.builder = null;
     this.callbacks = [];
     this.lingerTimer?.cancel();
@@ -138,8 +157,12 @@ export class ProducerLane {
 
   private sendMore(): void {
     if (this.recoveryPauseMs !== null) return;
-    while (this.inFlight < this.queue.length && this.inFlight < limits.producerInflight) {
-      const batch = this.queue[this.inFlight];
+    while (this.sent < this.queue.length) {
+      const batch = this.queue[this.sent];
+      // The partition remembers only so many: the oldest one out must stay recognisable.
+      if (batch.ordinal >= this.queue[0].ordinal + limits.producerInflight) return;
+      this.sent += 1;
+      if (batch.answer !== null) continue;
       this.inFlight += 1;
       void this.attempt(batch);
     }
@@ -148,8 +171,8 @@ export class ProducerLane {
   private async attempt(batch: Batch): Promise<void> {
     let failure: TrilogError | null = null;
     try {
-      const answer = await this.ask(batch);
-      this.acknowledged(batch, answer);
+      batch.answer = await this.ask(batch);
+      this.settleHead();
     } catch (thrown) {
       failure = toTrilogError(thrown);
       batch.mayHaveHappened ||= failure.outcomeUnknown;
@@ -175,19 +198,22 @@ export class ProducerLane {
     }
   }
 
-  private acknowledged(batch: Batch, answer: ProduceAnswer): void {
-    // Batches settle in order except while one before them has failed and is still to go again.
-    this.remove(batch);
-    for (let at = 0; at < batch.count; at += 1) {
-      const offset = answer.baseOffset + at;
-      batch.callbacks[at](null, { partition: this.partition, offset });
+  /** Tells the callers of the oldest batches, as far as all before them are acknowledged. */
+  private settleHead(): void {
+    for (let batch = this.queue[0]; batch?.answer; batch = this.queue[0]) {
+      const { baseOffset } = batch.answer;
+      this.remove(batch);
+      for (let at = 0; at < batch.count; at += 1) {
+        batch.callbacks[at](null, { partition: this.partition, offset: baseOffset + at });
+      }
     }
   }
 
   private failed(batch: Batch, error: TrilogError): void {
     const overdue = this.client.clock.monotonicMs() >= batch.deadlineMs;
     // Refused only because one before it failed: that one decides.
-    const followsFailure = error.code === "out_of_order_sequence" && this.queue[0] !== batch;
+    const followsFailure = error.code === "out_of_order_sequence" &&
+      this.queue.some((other) => other.ordinal < batch.ordinal && other.answer === null);
     if ((error.retryable || followsFailure) && !overdue) {
       this.recoveryPauseMs ??= 0;
       return;
@@ -200,6 +226,7 @@ export class ProducerLane {
   private giveUp(batch: Batch, error: TrilogError): void {
     this.remove(batch);
     for (const callback of batch.callbacks) callback(error, null);
+    this.settleHead();
     this.recoveryPauseMs ??= 0;
     this.identityBroken = true;
   }
@@ -207,6 +234,7 @@ export class ProducerLane {
   private recover(): void {
     this.client.clock.after(this.recoveryPauseMs ?? 0, () => {
       if (this.identityBroken) this.startNewIdentity();
+      this.sent = 0;
       this.recoveryPauseMs = null;
       this.continueSending();
     });
@@ -214,7 +242,8 @@ export class ProducerLane {
 
   /** Only batches that certainly left no trace may be sent again under another identity. */
   private startNewIdentity(): void {
-    for (const batch of this.queue.filter(({ mayHaveHappened }) => mayHaveHappened)) {
+    const unanswered = this.queue.filter(({ answer }) => answer === null);
+    for (const batch of unanswered.filter(({ mayHaveHappened }) => mayHaveHappened)) {
       const state = "one before it could not be delivered";
       const text = `Cannot tell the outcome of message: ${state}`;
       this.giveUp(batch, new TrilogError("outcome_unknown", text));
@@ -222,14 +251,16 @@ export class ProducerLane {
     this.identityBroken = false;
     this.producerId = newProducerId(this.client.random);
     this.nextSequence = 0;
-    for (const batch of this.queue) {
+    for (const batch of this.queue.filter(({ answer }) => answer === null)) {
       renumberBatch(batch.bytes, this.producerId, this.nextSequence);
       this.nextSequence = (this.nextSequence + batch.count) % SEQUENCE_MODULUS;
     }
   }
 
   private remove(batch: Batch): void {
-    this.queue.splice(this.queue.indexOf(batch), 1);
+    const at = this.queue.indexOf(batch);
+    this.queue.splice(at, 1);
+    if (at < this.sent) this.sent -= 1;
     this.events.buffered(-batch.bufferedBytes);
   }
 
