@@ -183,7 +183,8 @@ export class SimNetwork {
       ended();
       land();
     });
-    if (this.random.chance(this.options.replay)) {
+    // A call's connection is its own: its request is carried out once or never.
+    if (label === "frame" && this.random.chance(this.options.replay)) {
       this.fired("replay");
       const laterMs = delayMs + this.random.next() * this.options.replayDelayMs;
       this.scheduler.after(laterMs, `${label} again ${link}`, land);

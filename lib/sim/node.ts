@@ -23,6 +23,7 @@ import type { SimGroup } from "./cluster.ts";
 import { SimDisk } from "./disk.ts";
 import type { SimNetwork } from "./network.ts";
 import type { SimOptions } from "./options.ts";
+import type { GroupOracle } from "./oracle.ts";
 import { SimProcess } from "./process.ts";
 import type { Scheduler } from "./scheduler.ts";
 
@@ -105,10 +106,7 @@ export class SimNode {
       clock: this.clock,
       random: this.random.fork(),
       logger: silentLogger,
-      transport: new WatchedTransport(
-        endpoint,
-        (group, voter, term, candidate) => this.groupOf(group).oracle.voted(voter, term, candidate),
-      ),
+      transport: new WatchedTransport(endpoint, (group) => this.groupOf(group).oracle),
       heartbeatMs: options.heartbeatMs,
       electionTimeoutMs: options.electionTimeoutMs,
       onFatal: (error) => this.exit(error),
@@ -223,18 +221,14 @@ async function serve(
   return await service.query(params as Uint8Array, false, deadlineMs);
 }
 
-type VoteListener = (
-  group: string,
-  voter: ReplicaId,
-  term: number,
-  candidate: ReplicaId,
-) => void;
-
-/** A transport that shows the votes which leave. */
+/** A transport that shows the promises which leave: votes and acknowledgements. */
 class WatchedTransport implements PeerTransport {
   readonly self: ReplicaId;
 
-  constructor(private readonly inner: PeerTransport, private readonly onVote: VoteListener) {
+  constructor(
+    private readonly inner: PeerTransport,
+    private readonly oracleOf: (group: string) => GroupOracle,
+  ) {
     this.self = inner.self;
   }
 
@@ -262,7 +256,11 @@ class WatchedTransport implements PeerTransport {
 
   private watch(to: ReplicaId, group: string, wire: Packable): void {
     const message = messageFromWire(this.self, to, wire);
-    if (message.kind !== "vote_response" || message.preVote || !message.granted) return;
-    this.onVote(group, this.self, message.requestTerm, to);
+    const oracle = this.oracleOf(group);
+    if (message.kind === "append_response" && message.match !== null) {
+      oracle.acknowledged(this.self, message.match);
+    } else if (message.kind === "vote_response" && !message.preVote && message.granted) {
+      oracle.voted(this.self, message.requestTerm, to);
+    }
   }
 }

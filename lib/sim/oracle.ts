@@ -44,6 +44,8 @@ export class GroupOracle {
   /** Votes that left a node, by `replica/term`. */
   private readonly votes = new Map<string, ReplicaId>();
   private readonly shown = new Map<ReplicaId, Shown>();
+  /** Highest index that each replica has called durable in the present step. */
+  private readonly acknowledgements = new Map<ReplicaId, Index>();
   private broken: string | null = null;
 
   constructor(group: string) {
@@ -87,6 +89,11 @@ export class GroupOracle {
     );
   }
 
+  /** A replica tells a leader that it holds everything up to `match` durably. */
+  acknowledged(id: ReplicaId, match: Index): void {
+    this.acknowledgements.set(id, Math.max(match, this.acknowledgements.get(id) ?? 0));
+  }
+
   /** Checks one replica after a step of its process. */
   check(replica: Replica): void {
     const { store } = replica;
@@ -99,6 +106,12 @@ export class GroupOracle {
       this.demand(replica.appliedIndex >= before.applied, `${id}: applied went back`);
       this.demand(term >= before.term, `${id}: term went back from ${before.term} to ${term}`);
     }
+    const acknowledged = this.acknowledgements.get(id) ?? 0;
+    this.acknowledgements.delete(id);
+    this.demand(
+      acknowledged <= synced,
+      `durability: ${id} acknowledged entry ${acknowledged} and had synced ${synced}`,
+    );
     this.highest = Math.max(this.highest, replica.appliedIndex);
     if (role === "leader") this.checkElection(id, term);
     const shown: Shown = {
@@ -124,6 +137,7 @@ export class GroupOracle {
    */
   reopened(id: ReplicaId, hardState: HardState, last: LogId): string | null {
     const before = this.shown.get(id);
+    this.acknowledgements.delete(id);
     if (before === undefined) return null;
     this.shown.delete(id);
     const { synced } = before;
