@@ -32,7 +32,7 @@ import {
 } from "./layout.ts";
 import { corrupt, readOrCorrupt } from "./record.ts";
 import { createSegment, openSegment, type Segment } from "./segment.ts";
-import { LogIndex, readIndexFile, writeIndexFile } from "./segment_index.ts";
+import { encodeIndexFile, LogIndex, readIndexFile, writeIndexFile } from "./segment_index.ts";
 import { type Chain, findChain, type SegmentPlace } from "./segment_chain.ts";
 import { replayRecords, significantRecords, type Survey, surveyNewest } from "./segment_scan.ts";
 import type { SnapshotFiles } from "./snapshot_files.ts";
@@ -207,7 +207,8 @@ class Recovery {
       const { records } = replayRecords(segment, path, bytes, index, "closed");
       segment.file.close();
       this.records += records;
-      this.repairs.push(() => this.tryWriteIndex(place.number, bytes, records, index));
+      const content = encodeIndexFile(identity, { number: place.number, bytes, records }, index);
+      this.repairs.push(() => this.tryWriteIndex(place.number, content));
     }
     return segments;
   }
@@ -230,10 +231,9 @@ class Recovery {
     }
   }
 
-  private tryWriteIndex(number: number, bytes: number, records: number, index: LogIndex): void {
-    const { directory, identity } = this.options;
+  private tryWriteIndex(number: number, content: Uint8Array): void {
     try {
-      writeIndexFile(this.disk, directory, identity, { number, bytes, records }, index);
+      writeIndexFile(this.disk, this.options.directory, number, content);
     } catch (thrown) {
       this.note(`no index file for segment ${number}: ${String(thrown)}`);
     }

@@ -290,17 +290,12 @@ function indexSeed(identity: GroupIdentity, number: number): number {
   return checksumSeed(identity, `index ${number}`);
 }
 
-/**
- * Writes the index file of a closing segment. It is not synced: damage is found by its checksum
- * and costs a scan. Throws like any write; the caller may ignore a full disk.
- */
-export function writeIndexFile(
-  disk: Disk,
-  directory: string,
+/** The index file of a segment that closes now: `index` must not know any later one. */
+export function encodeIndexFile(
   identity: GroupIdentity,
   segment: { readonly number: number; readonly bytes: number; readonly records: number },
   index: LogIndex,
-): void {
+): Uint8Array {
   const { cluster, group } = identity;
   const runs = index.runs.filter((run) => run.segment === segment.number).map((run) => ({
     term: run.term,
@@ -311,11 +306,24 @@ export function writeIndexFile(
     memberships: run.memberships,
   }));
   const payload = pack(indexFileCodec.encode({ cluster, group, ...segment, runs }));
-  const path = joinPath(directory, indexName(segment.number));
+  return encodeChecked(Magic.index, indexSeed(identity, segment.number), payload);
+}
+
+/**
+ * Writes an index file. It is not synced: damage is found by its checksum and costs a scan.
+ * Throws like any write; the caller may ignore a full disk.
+ */
+export function writeIndexFile(
+  disk: Disk,
+  directory: string,
+  number: number,
+  bytes: Uint8Array,
+): void {
+  const path = joinPath(directory, indexName(number));
   disk.remove(path);
   const file = disk.open(path, "create");
   try {
-    file.writeAt(0, encodeChecked(Magic.index, indexSeed(identity, segment.number), payload));
+    file.writeAt(0, bytes);
   } finally {
     file.close();
   }

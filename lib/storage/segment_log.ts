@@ -25,7 +25,7 @@ import { RECORD_HEADER_BYTES, RecordKind, RecordWriter } from "./record.ts";
 import { freshEnds, type RecoveredLog, recoverLog, type SegmentFile } from "./recovery.ts";
 import { Reserve } from "./reserve.ts";
 import { addBase, addHardState, createSegment, type Segment } from "./segment.ts";
-import { type LogIndex, membershipOf, writeIndexFile } from "./segment_index.ts";
+import { encodeIndexFile, type LogIndex, membershipOf, writeIndexFile } from "./segment_index.ts";
 import { SegmentFiles } from "./segment_reader.ts";
 import { SnapshotFiles } from "./snapshot_files.ts";
 import type {
@@ -240,9 +240,9 @@ class SegmentLog implements LogStore {
     const { segment, listed, records } = this.active;
     segment.file.close();
     const { number, bytes } = listed;
-    const { directory } = this.options;
+    const content = encodeIndexFile(this.identity, { number, bytes, records }, this.index);
     try {
-      writeIndexFile(this.disk, directory, this.identity, { number, bytes, records }, this.index);
+      writeIndexFile(this.disk, this.options.directory, number, content);
     } catch (thrown) {
       this.logger.warn("no index file for a segment", { segment: number, error: String(thrown) });
     }
@@ -343,6 +343,7 @@ class SegmentLog implements LogStore {
       if (removed > 0) this.disk.syncDirectory(directory);
     });
     this.segments = this.segments.slice(removed);
+    this.reserve.tryRestore();
   }
 
   snapshots(): readonly SnapshotMeta[] {

@@ -45,8 +45,8 @@ export class JournalDisk implements Disk {
   failSyncs = false;
   /** Reads fail while this is set. */
   failReads = false;
-  /** Called before each change: a test throws here to stop the process. */
-  beforeChange: (count: number) => void = () => {};
+  /** Bytes that were read since the disk was made. */
+  bytesRead = 0;
 
   constructor(image: Image = new Map()) {
     this.initial = [...image].map(([path, bytes]) => {
@@ -81,8 +81,9 @@ export class JournalDisk implements Disk {
       names.set(path, node);
       content.set(node, bytes);
     }
+    const durabilityOf = durabilities(journal);
     journal.forEach((change, at) => {
-      const durable = isDurable(journal, at);
+      const durable = durabilityOf[at];
       if (change.kind === "name") {
         if (!durable && !survives(fate)) return;
         if (change.node === null) names.delete(change.path);
@@ -103,7 +104,6 @@ export class JournalDisk implements Disk {
 
   /** @internal */
   change(change: Change): void {
-    this.beforeChange(this.changes.length);
     this.changes.push(change);
     if (change.kind === "name") {
       if (change.node === null) this.names.delete(change.path);
@@ -195,6 +195,7 @@ class JournalFile implements DiskFile {
     this.disk.failIf(this.disk.failReads, "read", this.path);
     const part = this.node.bytes.subarray(position, position + into.length);
     into.set(part);
+    this.disk.bytesRead += part.length;
     return part.length;
   }
 
@@ -226,17 +227,18 @@ function failure(act: string, path: string): TrilogError {
   return new TrilogError("disk_failed", `Cannot ${act} ${path}: it fails on purpose`);
 }
 
-function isDurable(journal: readonly Change[], at: number): boolean {
-  const change = journal[at];
-  return journal.slice(at + 1).some((later) => {
-    if (later.kind === "sync") {
-      return "node" in change && later.node === change.node && change.kind !== "name";
-    }
-    if (later.kind === "sync_directory") {
-      return change.kind === "name" && directoryOf(change.path) === later.path;
-    }
-    return false;
-  });
+/** For each change whether it was synced within the journal. */
+function durabilities(journal: readonly Change[]): boolean[] {
+  const synced = new Set<FileNode | string>();
+  const result: boolean[] = new Array(journal.length);
+  for (let at = journal.length - 1; at >= 0; at -= 1) {
+    const change = journal[at];
+    if (change.kind === "sync") synced.add(change.node);
+    else if (change.kind === "sync_directory") synced.add(change.path);
+    else if (change.kind === "name") result[at] = synced.has(directoryOf(change.path));
+    else result[at] = synced.has(change.node);
+  }
+  return result;
 }
 
 function directoryOf(path: string): string {
