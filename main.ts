@@ -8,8 +8,11 @@ import { VERSION } from "./lib/cli/version.ts";
 /** Each import is written out, so that the bundler finds it; each runs only when it is needed. */
 const commands: CommandTable = {
   atm: () => import("./cmd/atm.ts"),
+  cluster: () => import("./cmd/cluster.ts"),
   completions: () => import("./cmd/completions.ts"),
   inspect: () => import("./cmd/inspect.ts"),
+  manager: () => import("./cmd/manager.ts"),
+  topic: () => import("./cmd/topic.ts"),
   verify: () => import("./cmd/verify.ts"),
 };
 

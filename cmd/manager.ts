@@ -1,0 +1,88 @@
+/** `trilog manager`: one of the managers of a queue cluster. */
+
+import { TrilogError } from "../lib/base/errors.ts";
+import { systemClock } from "../lib/base/system_clock.ts";
+import { defineCommand } from "../lib/cli/command.ts";
+import { nodeFlags } from "../lib/cli/common_flags.ts";
+import { printError } from "../lib/cli/terminal.ts";
+import { Manager } from "../lib/manager/manager.ts";
+import { MetadataMachine } from "../lib/manager/metadata.ts";
+import { Node } from "../lib/replica/node.ts";
+import { processOptions } from "./server_setup.ts";
+import { serve } from "./serving.ts";
+
+/** The Raft group of the managers. */
+const GROUP = "metadata";
+/** A checkpoint is taken each time the log has grown by this much. */
+const SEGMENT_BYTES = 16 * 2 ** 20;
+
+/** Flags that only managers have, and that `trilog up` passes on to them. */
+export const ownFlags = {
+  heartbeatInterval: {
+    type: "duration",
+    default: "1s",
+    help: "how often brokers are asked to report",
+  },
+  timeToDead: {
+    type: "duration",
+    default: "10s",
+    help: "silence after which a broker is declared dead",
+  },
+} as const;
+
+export const command = defineCommand({
+  name: "manager",
+  summary: "run a manager of a queue cluster",
+  details: "Managers agree on brokers, topics and placements. Any majority of them is enough.",
+  examples: [
+    "trilog manager --id m1 --listen 127.0.0.1:9001 --data ./m1 --peers m1=127.0.0.1:9001",
+    "trilog manager --id m2 --listen 127.0.0.1:9002 --data ./m2" +
+    " --peers m1=127.0.0.1:9001,m2=127.0.0.1:9002,m3=127.0.0.1:9003",
+  ],
+  interruption: "server",
+  flags: {
+    id: { type: "name", required: true, help: "name of this manager, such as m1" },
+    listen: {
+      type: "address",
+      required: true,
+      help: "address for managers, brokers and clients alike; port 0 picks one",
+    },
+    peers: { type: "members", required: true, help: "every manager, this one included" },
+    data: { type: "path", required: true, help: "directory of this manager's own data" },
+    ...ownFlags,
+    ...nodeFlags,
+  },
+  run({ flags, terminal, signal }) {
+    if (!flags.peers.some(({ name }) => name === flags.id)) {
+      throw usage(`--peers does not name ${flags.id}`);
+    }
+    const liveness = { intervalMs: flags.heartbeatInterval, timeToDeadMs: flags.timeToDead };
+    if (liveness.intervalMs === 0 || liveness.timeToDeadMs <= liveness.intervalMs) {
+      throw usage("--time-to-dead must be longer than --heartbeat-interval, and that above 0");
+    }
+    const options = processOptions(flags, (line) => printError(terminal, line));
+    return serve(terminal, signal, (onFatal) => {
+      const machine = new MetadataMachine();
+      const node = Node.start({
+        ...options,
+        onFatal,
+        group: GROUP,
+        machine: () => machine,
+        peers: flags.peers,
+        segmentBytes: SEGMENT_BYTES,
+      });
+      const { rpc } = node.process;
+      const { logger } = options;
+      const manager = new Manager({ node, machine, rpc, clock: systemClock, logger, liveness });
+      const stop = async () => {
+        manager.stop();
+        await node.stop();
+      };
+      return { address: node.address, stop };
+    });
+  },
+});
+
+function usage(state: string): TrilogError {
+  return new TrilogError("usage", `Cannot run trilog manager: ${state}`);
+}

@@ -1,0 +1,123 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import {
+  partitionRows,
+  type PartitionState,
+  partitionState,
+  statusLines,
+  statusObject,
+} from "../../cmd/cluster_view.ts";
+import type {
+  BrokerStatus,
+  ClusterStatus,
+  ManagerStatus,
+  PartitionStatus,
+} from "../../lib/client/protocol.ts";
+
+function manager(id: string, more: Partial<ManagerStatus> = {}): ManagerStatus {
+  const base = { id, replicaId: `r-${id}`, address: `${id}:9001`, role: "follower" } as const;
+  return { ...base, behind: 0, lastHeardMs: 20, ...more };
+}
+
+function broker(id: string, more: Partial<BrokerStatus> = {}): BrokerStatus {
+  const base = { id, replicaId: `r-${id}`, address: `${id}:9101`, rack: "", alive: true };
+  return { ...base, lastHeartbeatMs: 400, led: 1, hosted: 2, ...more };
+}
+
+function partition(more: Partial<PartitionStatus> = {}): PartitionStatus {
+  return {
+    topic: "logs",
+    partition: 0,
+    groupId: "p/1/0",
+    epoch: 1,
+    leader: "r-b1",
+    leaderTerm: 2,
+    replicas: ["r-b1", "r-b2", "r-b3"],
+    voters: ["r-b3", "r-b1", "r-b2"],
+    startOffset: 10,
+    endOffset: 1_510,
+    sizeBytes: 3 * 2 ** 20,
+    ...more,
+  };
+}
+
+function cluster(more: Partial<ClusterStatus> = {}): ClusterStatus {
+  return {
+    clusterId: "c1",
+    version: 9,
+    term: 3,
+    managers: [manager("m1", { role: "leader", behind: null, lastHeardMs: null }), manager("m2")],
+    brokers: [broker("b1"), broker("b2"), broker("b3")],
+    partitions: [partition()],
+    tombstones: 0,
+    ...more,
+  };
+}
+
+Deno.test("the state of a partition follows from its leader, voters and living brokers", () => {
+  const dead = (...ids: string[]) =>
+    ["b1", "b2", "b3", "b4"].map((id) => broker(id, { alive: !ids.includes(id) }));
+  const moved = ["r-b1", "r-b2", "r-b4"];
+  const cases: [Partial<PartitionStatus>, BrokerStatus[], PartitionState][] = [
+    [{}, dead(), "ok"],
+    [{ leader: null, voters: [] }, dead(), "starting"],
+    [{ leader: null, voters: [] }, dead("b2"), "starting"],
+    [{ replicas: moved }, dead(), "moving"],
+    [{}, dead("b3"), "degraded"],
+    [{}, dead("b1"), "stalled"],
+    [{}, dead("b2", "b3"), "stalled"],
+    [{ leader: null }, dead("b2", "b3"), "stalled"],
+    [{ leader: "r-gone" }, dead(), "stalled"],
+  ];
+  for (const [more, brokers, state] of cases) {
+    assertEquals(partitionState(partition(more), brokers), state);
+  }
+});
+
+Deno.test("the first line says whether all is well", () => {
+  const first = (more: Partial<ClusterStatus>, stale = false) =>
+    statusLines(cluster(more), stale, 100)[0];
+  assertEquals(first({}), "HEALTHY: 3 brokers alive; 1 partition ok");
+  assertEquals(
+    first({ brokers: [broker("b1")], partitions: [] }),
+    "BUSY: 1 broker alive, topics need 3; 0 partitions ok",
+  );
+  const oneDead = [broker("b1"), broker("b2", { alive: false }), broker("b3")];
+  assertEquals(
+    first({ brokers: oneDead }),
+    "TROUBLE: 1 of 3 brokers DEAD (b2); 1 partition: 1 degraded",
+  );
+  assertEquals(
+    first({ partitions: [partition({ leader: null, voters: [] })] }),
+    "BUSY: 3 brokers alive; 1 partition: 1 starting",
+  );
+  const silent = [cluster().managers[0], manager("m2", { lastHeardMs: null })];
+  assertStringIncludes(first({ managers: silent }), "TROUBLE: 1 of 2 managers SILENT (m2)");
+  assertStringIncludes(first({ managers: silent }, true), "TROUBLE: NO QUORUM");
+});
+
+Deno.test("brokers are shown by their names, an unknown identity as such", () => {
+  const [row] = partitionRows(cluster({
+    partitions: [partition({ leader: "r-b2", voters: ["r-b2", "r-gone"] })],
+  }));
+  assertEquals([row.leader, row.replicas], ["b2", ["b1", "b2", "b3"]]);
+  assertEquals(row.voters, ["b2", "(r-gone)"]);
+  assertEquals(partitionRows(cluster(), "other"), []);
+});
+
+Deno.test("tables give every server and topic a line that fits the terminal", () => {
+  const wide = cluster({ partitions: [partition(), partition({ topic: "t".repeat(249) })] });
+  const lines = statusLines(wide, false, 80);
+  assertEquals(lines.filter((line) => line.length > 80 && !line.startsWith("HEALTHY")), []);
+  const text = lines.join("\n");
+  for (const part of ["m1:9001", "leader", "b3:9101", "400ms ago", "1,500", "3MiB"]) {
+    assertStringIncludes(text, part);
+  }
+});
+
+Deno.test("the object for scripts holds everything, by names", () => {
+  const object = JSON.parse(JSON.stringify(statusObject(cluster(), false)));
+  assertEquals(object.stale, false);
+  assertEquals(object.brokers.length, 3);
+  assertEquals(object.partitions[0].leader, "b1");
+  assertEquals(object.partitions[0].state, "ok");
+});
