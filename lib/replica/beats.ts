@@ -65,14 +65,17 @@ export class Beats {
     this.peer(from).lastHeardMs = nowMs;
   }
 
-  /** Puts a quiet leader's group to rest where every member's process is alive. */
-  tryRest(replica: Replica, nowMs: number): void {
-    if (replica.resting || nowMs - replica.lastActiveMs < this.timing.restAfterMs) return;
+  /**
+   * Puts a quiet leader's group to rest where every member's process is alive; tells whether it
+   * did. Only for a replica whose core has nothing left to send: what followed would wake others.
+   */
+  tryRest(replica: Replica, nowMs: number): boolean {
+    if (nowMs - replica.lastActiveMs < this.timing.restAfterMs) return false;
     const raft = replica.raft;
-    if (raft.role !== "leader" || !raft.isIdle) return;
+    if (raft.role !== "leader" || !raft.isIdle) return false;
     const others = membersBut(replica, this.self);
     for (const other of others) {
-      if (nowMs - this.peer(other).lastHeardMs > this.timing.timeoutMs) return;
+      if (nowMs - this.peer(other).lastHeardMs > this.timing.timeoutMs) return false;
     }
     for (const other of others) {
       const peer = this.peer(other);
@@ -81,6 +84,7 @@ export class Beats {
       this.context.send(other, replica.group, [FrameKind.rest, rest]);
     }
     this.setResting(replica);
+    return true;
   }
 
   /** A leader asks for rest: agreed only where this replica sees exactly the same. */

@@ -293,8 +293,8 @@ export class Host implements PeerHandler {
   private tick(): void {
     const nowMs = this.options.clock.monotonicMs();
     for (const replica of this.active) {
-      replica.step({ kind: "tick" });
-      this.beats.tryRest(replica, nowMs);
+      const rests = !this.dirty.has(replica) && this.beats.tryRest(replica, nowMs);
+      if (!rests) replica.step({ kind: "tick" });
     }
     this.beats.tick(nowMs);
   }

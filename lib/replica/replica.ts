@@ -91,7 +91,7 @@ export class Replica {
   readonly checkpoints: Checkpoints;
   /** Neither ticked nor heartbeating on its own: the process's beats stand for it. */
   resting = false;
-  /** Host's time when anything but a tick last happened here. */
+  /** Host's time when more than ticks and heartbeats last happened here. */
   lastActiveMs: number;
 
   private readonly pending: PendingRequests;
@@ -214,13 +214,22 @@ export class Replica {
 
   /** Takes one input into the core; what follows from it happens in the host's next turn. */
   step(input: Input): void {
-    if (this.closed) return;
+    if (this.closed || this.isEcho(input)) return;
+    const nowMs = this.context.clock.monotonicMs();
     if (input.kind !== "tick") {
-      this.lastActiveMs = this.context.clock.monotonicMs();
+      if (isActivity(input)) this.lastActiveMs = nowMs;
       if (this.resting) this.context.wake(this);
     }
-    this.raft.step(input, this.context.clock.monotonicMs());
+    this.raft.step(input, nowMs);
     this.context.markDirty(this);
+  }
+
+  /** An answer to the last heartbeats before a leader's group fell to rest is no reason to wake. */
+  private isEcho(input: Input): boolean {
+    if (!this.resting || input.kind !== "message") return false;
+    const { message } = input;
+    return message.kind === "heartbeat_response" && message.term === this.raft.term &&
+      message.lastSynced === this.raft.lastIndex;
   }
 
   /** Carries out everything the core wants done; see the file's head. */
@@ -424,6 +433,12 @@ export class Replica {
 }
 
 const DISK_FULL_RETRY_MS = 200;
+
+/** Whether an input is more than the answers and heartbeats that go on in a quiet group. */
+function isActivity(input: Input): boolean {
+  if (input.kind !== "message") return input.kind !== "resume";
+  return input.message.kind !== "heartbeat_request" && input.message.kind !== "heartbeat_response";
+}
 
 /** Raft settings for one election timeout and heartbeat interval, with the limits filled in. */
 export function raftOptions(
