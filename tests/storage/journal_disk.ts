@@ -15,7 +15,8 @@ interface FileNode {
 }
 
 type Change =
-  | { kind: "name"; path: string; node: FileNode | null }
+  /** `directory`: whose sync makes it durable. */
+  | { kind: "name"; directory: string; path: string; node: FileNode | null }
   | { kind: "write"; node: FileNode; position: number; bytes: Uint8Array }
   | { kind: "truncate"; node: FileNode; size: number }
   | { kind: "sync"; node: FileNode }
@@ -132,15 +133,19 @@ export class JournalDisk implements Disk {
   }
 
   remove(path: string): void {
-    for (const name of this.under(path)) this.change({ kind: "name", path: name, node: null });
+    const directory = directoryOf(path);
+    for (const name of this.under(path)) {
+      this.change({ kind: "name", directory, path: name, node: null });
+    }
   }
 
   rename(from: string, to: string): void {
     for (const name of this.under(from)) {
       const node = this.names.get(name)!;
       // A crash never shows the file under neither name.
-      this.change({ kind: "name", path: to + name.slice(from.length), node });
-      this.change({ kind: "name", path: name, node: null });
+      const path = to + name.slice(from.length);
+      this.change({ kind: "name", directory: directoryOf(to), path, node });
+      this.change({ kind: "name", directory: directoryOf(from), path: name, node: null });
     }
   }
 
@@ -154,7 +159,7 @@ export class JournalDisk implements Disk {
     if (mode === "create") {
       this.failIf(node !== undefined, "create", path);
       node = { bytes: new Uint8Array(0) };
-      this.change({ kind: "name", path, node });
+      this.change({ kind: "name", directory: directoryOf(path), path, node });
     }
     if (node === undefined) throw failure("open", path);
     return new JournalFile(this, path, node);
@@ -235,7 +240,7 @@ function durabilities(journal: readonly Change[]): boolean[] {
     const change = journal[at];
     if (change.kind === "sync") synced.add(change.node);
     else if (change.kind === "sync_directory") synced.add(change.path);
-    else if (change.kind === "name") result[at] = synced.has(directoryOf(change.path));
+    else if (change.kind === "name") result[at] = synced.has(change.directory);
     else result[at] = synced.has(change.node);
   }
   return result;
