@@ -146,11 +146,16 @@ export class AtmCluster {
   at(name: string): Teller {
     let teller = this.tellers.get(name);
     if (teller === undefined) {
-      const address = `127.0.0.1:${this.node(name).port}`;
-      teller = new Teller(this.harness.start("atm", "--connect", address, "--json"));
+      teller = this.another(name);
       this.tellers.set(name, teller);
     }
     return teller;
+  }
+
+  /** One more teller at an ATM, who need not wait for the others there. */
+  another(name: string): Teller {
+    const address = `127.0.0.1:${this.node(name).port}`;
+    return new Teller(this.harness.start("atm", "--connect", address, "--json"));
   }
 
   /** The name of the leader that every one of these ATMs follows. */
@@ -179,6 +184,14 @@ export class AtmCluster {
     for (const name of names) {
       assertEquals(await this.balances(name), expected, `balances at ${name}`);
     }
+  }
+
+  /** Deposits a cent that many times through a pipe at one ATM. */
+  async deposits(name: string, account: string, count: number): Promise<void> {
+    const address = `127.0.0.1:${this.node(name).port}`;
+    const lines = `deposit ${account} 0.01\n`.repeat(count);
+    const { code, stderr } = await this.harness.run(["atm", "--connect", address], lines);
+    assertEquals([code, stderr], [0, ""]);
   }
 
   /** Waits until these ATMs have applied the same entries as the furthest of them. */

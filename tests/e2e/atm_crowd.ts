@@ -45,6 +45,13 @@ export class Crowd {
     await eventually(`${successes} more successes`, () => this.count("ok") >= target || null);
   }
 
+  /** Waits for that many more answers of an ATM that could not serve: the fault was felt. */
+  async trouble(answers: number): Promise<void> {
+    const felt = () => this.count("unavailable") + this.count("outcome_unknown");
+    const target = felt() + answers;
+    await eventually(`${answers} more failures`, () => felt() >= target || null);
+  }
+
   /** Has everybody finish, and compares the books with what every ATM tells. */
   async settle(): Promise<void> {
     this.stopping = true;
