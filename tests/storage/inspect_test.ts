@@ -1,0 +1,85 @@
+/** What people are shown of a data directory, and how groups are found in it. */
+
+import { assert, assertEquals } from "@std/assert";
+import { createGroupDirectory, listGroups } from "../../lib/storage/groups.ts";
+import { openDataDirectory } from "../../lib/storage/identity.ts";
+import { inspectDirectory, recordsOf, verifyDirectory } from "../../lib/storage/inspect.ts";
+import { CorruptFileError, RecordKind } from "../../lib/storage/record.ts";
+import { change, commands, identity, membershipOf, openLog, storeSnapshot } from "./fixtures.ts";
+import { type Image, JournalDisk } from "./journal_disk.ts";
+
+const hardState = { term: 2, vote: "r2", commit: 12 };
+
+function twoGroups(): JournalDisk {
+  const disk = new JournalDisk();
+  openDataDirectory(disk, { newReplicaId: () => "r1", name: "a1" }).close();
+  const log = openLog(disk, { segmentBytes: 600, directory: createGroupDirectory(disk) });
+  for (let index = 1; index <= 11; index += 2) log.append(hardState, commands(index, index + 1, 1));
+  log.append(null, [change(13, 2, membershipOf("r1", "r2"))]);
+  log.trimPrefix(storeSnapshot(log, 4, 1));
+  log.close();
+  const other = openLog(disk, { group: "../x", directory: createGroupDirectory(disk) });
+  other.append({ term: 1, vote: null, commit: 0 }, []);
+  return disk;
+}
+
+Deno.test("groups lie in numbered directories and are found by what their files say", () => {
+  const groups = listGroups(twoGroups());
+  assertEquals(groups.map(({ directory, identity }) => [directory, identity?.group]), [
+    ["groups/00000001", "p/1/0"],
+    ["groups/00000002", "../x"],
+  ]);
+});
+
+Deno.test("a group that cannot be read does not hide the others", () => {
+  const disk = twoGroups();
+  const image = new Map(disk.image());
+  const path = [...image.keys()].find((name) => name.startsWith("groups/00000001/0000000"))!;
+  image.set(path, new Uint8Array(50));
+  const [first, second] = listGroups(new JournalDisk(image));
+  assert(first.identity === null && first.fault instanceof CorruptFileError, "the fault is told");
+  assertEquals(second.identity?.group, "../x");
+});
+
+Deno.test("an inspection tells everything and changes nothing", () => {
+  const disk = twoGroups();
+  const before = disk.count;
+  const { identity: owner, groups, faults } = inspectDirectory(disk);
+  assertEquals([owner?.replicaId, owner?.startCounter, faults], ["r1", 1, []]);
+  assertEquals(groups.map((group) => group.identity?.group), [identity.group, "../x"]);
+  const [first, second] = groups;
+  assertEquals(first.faults, []);
+  assertEquals(first.log?.hardState, hardState);
+  assertEquals(first.log?.last, { index: 13, term: 2 });
+  assertEquals(first.log?.base?.last, { index: 4, term: 1 });
+  assertEquals(first.log?.membership, membershipOf("r1", "r2"));
+  assertEquals(first.snapshots.map(({ stateBytes }) => stateBytes), [100]);
+  assert(first.segments.length > 1, "there are several segments");
+  assertEquals(first.segments.map(({ indexed }) => indexed).slice(-2), [true, null]);
+  const entries = first.segments.reduce((sum, segment) => sum + segment.entries, 0);
+  assertEquals(entries, 13 - first.segments[0].first + 1);
+  assertEquals(second.log?.hardState, { term: 1, vote: null, commit: 0 });
+  assertEquals(disk.count, before);
+});
+
+Deno.test("the records of a segment are listed in file order", () => {
+  const disk = twoGroups();
+  const [group] = inspectDirectory(disk).groups;
+  const newest = group.segments[group.segments.length - 1];
+  const kinds = [...recordsOf(disk, group.directory, newest)].map(({ kind }) => kind);
+  assertEquals(kinds.slice(-2), [RecordKind.base, RecordKind.marker]);
+});
+
+Deno.test("verify names every damaged file with its offset", () => {
+  const disk = twoGroups();
+  const image = new Map([...disk.image()].map(([path, bytes]) => [path, bytes.slice()]));
+  const damaged: string[] = [];
+  for (const [path, bytes] of image) {
+    if (!/identity|segment|snapshot/.test(path)) continue;
+    bytes[bytes.length >> 1] ^= 1;
+    damaged.push(path);
+  }
+  const faults = verifyDirectory(new JournalDisk(image as Image));
+  assertEquals([...new Set(faults.map(({ file }) => file))].sort(), damaged.sort());
+  assert(faults.every(({ offset }) => offset !== null), "every fault has a place");
+});
