@@ -1,16 +1,21 @@
-/** `trilog cluster`: the state of a queue cluster. */
+/** `trilog cluster`: the state of a queue cluster, and moves of its partitions. */
 
 import { sleep } from "../lib/base/clock.ts";
-import { toTrilogError } from "../lib/base/errors.ts";
+import { toTrilogError, TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { bootstrapFlags, securityFlags } from "../lib/cli/common_flags.ts";
 import { defineCommand } from "../lib/cli/command.ts";
-import type { Terminal } from "../lib/cli/terminal.ts";
-import { type ClusterStatus, clusterStatusMethod } from "../lib/client/protocol.ts";
-import { statusLines, statusObject } from "./cluster_view.ts";
-import { type Ask, withManagers } from "./managers_client.ts";
+import { printError, type Terminal } from "../lib/cli/terminal.ts";
+import {
+  type ClusterStatus,
+  clusterStatusMethod,
+  movePartitionMethod,
+} from "../lib/client/protocol.ts";
+import { partitionRows, statusLines, statusObject } from "./cluster_view.ts";
+import { type Ask, newRequestId, withManagers } from "./managers_client.ts";
 
 const WATCH_MS = 1_000;
+const POLL_MS = 300;
 /** A look at a cluster in trouble must not take long. */
 const LINEARIZABLE_MS = 4_000;
 const STALE_MS = 2_000;
@@ -44,12 +49,67 @@ const status = defineCommand({
     }),
 });
 
+const move = defineCommand({
+  name: "move",
+  summary: "place the replicas of a partition by hand",
+  details: "Waits until the move is done and shows how far it is. Ctrl-C ends the waiting, not\n" +
+    "the move; the same command again waits on.",
+  examples: [
+    "trilog cluster move logs/0 --to b1,b2,b4",
+    "trilog cluster move orders/3 --to b5,b1,b2 --json",
+  ],
+  interruption: "graceful",
+  positionals: { partition: { help: "TOPIC/PARTITION" } },
+  flags: {
+    to: { type: "names", required: true, help: "its brokers, the preferred leader first" },
+    ...bootstrapFlags,
+    ...securityFlags,
+  },
+  run: ({ flags, args, json, terminal, signal }) =>
+    withManagers(flags, async (ask) => {
+      const { topic, partition } = parsePartition(args.partition);
+      const requestId = newRequestId();
+      await ask(movePartitionMethod, { requestId, topic, partition, brokers: flags.to });
+      let told = "";
+      for (;;) {
+        const row = await readPartition(ask, topic, partition);
+        const settled = [...row.voters].sort().join() === [...flags.to].sort().join();
+        if (settled) {
+          await terminal.print(
+            json ? JSON.stringify(row) : `${args.partition} is on ${row.voters.join(", ")}`,
+          );
+          return 0;
+        }
+        const state = `${args.partition} is ${row.state}: on ${row.voters.join(", ") || "nobody"}`;
+        if (state !== told) printError(terminal, told = state);
+        await Promise.race([sleep(systemClock, POLL_MS), aborted(signal)]);
+        if (signal.aborted) return 0;
+      }
+    }),
+});
+
 export const command = defineCommand({
   name: "cluster",
   summary: "look after a queue cluster",
-  examples: ["trilog cluster status", "trilog cluster status --json"],
-  subcommands: [status],
+  examples: ["trilog cluster status", "trilog cluster move logs/0 --to b1,b2,b4"],
+  subcommands: [status, move],
 });
+
+function parsePartition(text: string): { topic: string; partition: number } {
+  const match = /^([^/]+)\/(\d{1,9})$/.exec(text);
+  if (match !== null) return { topic: match[1], partition: Number(match[2]) };
+  throw new TrilogError(
+    "usage",
+    `Cannot use ${JSON.stringify(text)}: expected TOPIC/PARTITION, such as logs/0`,
+  );
+}
+
+async function readPartition(ask: Ask, topic: string, partition: number) {
+  const answer = await ask(clusterStatusMethod, { consistency: "linearizable" });
+  const row = partitionRows(answer, topic).find((row) => row.partition === partition);
+  if (row !== undefined) return row;
+  throw new TrilogError("no_such_topic", `Cannot watch ${topic}/${partition}: it was deleted`);
+}
 
 /** The leader's answer, or without a quorum what some manager knows. */
 async function readStatus(ask: Ask): Promise<[status: ClusterStatus, stale: boolean]> {

@@ -77,7 +77,10 @@ const hostedReplica: Codec<HostedReplica> = record<HostedReplica>({
 
 export interface HeartbeatBrokerRequest {
   readonly replicaId: string;
-  /** Version of the assignments that this broker has made so; 0 for none yet. */
+  /**
+   * Version of the newest assignments that this broker knows, once nothing that older ones asked
+   * for is still being done; 0 for none yet.
+   */
   readonly assignmentVersion: number;
   readonly led: readonly LedPartition[];
   /** Everything on its disk at a moment when `assignmentVersion` was already known to it. */

@@ -175,6 +175,26 @@ export const alterTopicMethod = method<AlterTopicRequest, Changed>(
   }),
   changed,
 );
+/** Puts a partition's replicas elsewhere; what has to happen then goes on by itself. */
+export interface MovePartitionRequest {
+  readonly requestId: string;
+  readonly topic: string;
+  readonly partition: number;
+  /** Names of brokers, the preferred leader first. */
+  readonly brokers: readonly string[];
+}
+
+export const movePartitionMethod = method<MovePartitionRequest, Changed>(
+  "manager.move_partition",
+  record<MovePartitionRequest>({
+    requestId: token,
+    topic: text,
+    partition: whole,
+    brokers: list(text),
+  }),
+  changed,
+);
+
 export const deleteTopicMethod = method<DeleteTopicRequest, Changed>(
   "manager.delete_topic",
   record<DeleteTopicRequest>({ requestId: token, name: text }),

@@ -25,6 +25,7 @@ import {
   metadataMethod,
   type MetadataRequest,
   type Method,
+  movePartitionMethod,
   registerBrokerMethod,
 } from "../client/protocol.ts";
 import type { Call, RpcServer } from "../net/rpc.ts";
@@ -35,6 +36,7 @@ import { BrokerDesk } from "./broker_desk.ts";
 import { type Command, decodeAnswer, encodeCommand } from "./command.ts";
 import { Liveness, type LivenessSettings } from "./liveness.ts";
 import type { MetadataMachine } from "./metadata.ts";
+import { place } from "./moves.ts";
 import { alterTopic, createTopic, deleteTopic } from "./topics.ts";
 import { brokerStatuses, brokersView, partitionStatuses, topicsView } from "./views.ts";
 
@@ -158,6 +160,10 @@ export class Manager {
     this.serve(
       deleteTopicMethod,
       ({ requestId, ...fields }, call) => this.run(deleteTopic, fields, requestId, call),
+    );
+    this.serve(
+      movePartitionMethod,
+      ({ requestId, ...fields }, call) => this.run(place, fields, requestId, call),
     );
     this.serve(registerBrokerMethod, (request) => this.desk.register(request));
     this.serve(heartbeatBrokerMethod, (request, call) => this.desk.heartbeat(request, call));

@@ -4,34 +4,34 @@
  * wanted any more is retired (`reports.ts`).
  */
 
-import { list, record, text, token, whole } from "../base/codec.ts";
+import { list, record, text, whole } from "../base/codec.ts";
 import { TrilogError } from "../base/errors.ts";
-import { limits } from "../base/limits.ts";
+import { isValidName, limits } from "../base/limits.ts";
 import { type Changed, changedCodec, type Command } from "./command.ts";
-import { type MetadataState, type PlacedPartition, tombstoneKey } from "./state.ts";
+import { type MetadataState, type Partition, type PlacedPartition, tombstoneKey } from "./state.ts";
 
 export interface PlaceFields {
   readonly topic: string;
   readonly partition: number;
-  /** Replica ids of brokers, the preferred leader first. */
-  readonly replicas: readonly string[];
+  /** Names of brokers, the preferred leader first: whoever has them when this is applied. */
+  readonly brokers: readonly string[];
 }
 
 export const place: Command<PlaceFields, Changed> = {
   name: "partitions.place",
-  fields: record<PlaceFields>({ topic: text, partition: whole, replicas: list(token) }),
+  fields: record<PlaceFields>({ topic: text, partition: whole, brokers: list(text) }),
   answer: changedCodec,
   apply(state, fields) {
     const placed = existingPartition(state, fields);
     const before = placed.topic.partitions[placed.partition];
-    refusePlaces(state, before.groupId, fields);
-    if (before.replicas.join() === fields.replicas.join()) return { version: state.version };
+    const replicas = newPlaces(state, before, fields);
+    if (before.replicas.join() === replicas.join()) return { version: state.version };
     state.touch(true);
     state.setPartition(placed, {
       ...before,
-      replicas: fields.replicas,
+      replicas,
       placedVersion: state.placementVersion,
-      placed: [...new Set([...before.placed, ...fields.replicas])],
+      placed: [...new Set([...before.placed, ...replicas])],
     });
     return { version: state.version };
   },
@@ -52,25 +52,28 @@ function existingPartition(state: MetadataState, fields: PlaceFields): PlacedPar
   return { topic, partition: fields.partition };
 }
 
-function refusePlaces(state: MetadataState, groupId: string, fields: PlaceFields): void {
+/** Replica ids of the wanted brokers; throws where they cannot be. */
+function newPlaces(state: MetadataState, partition: Partition, fields: PlaceFields): string[] {
   const act = `move partition ${fields.topic}/${fields.partition}`;
-  const { replicas } = fields;
-  if (replicas.length !== limits.partitionReplicas || new Set(replicas).size !== replicas.length) {
+  const { brokers } = fields;
+  if (brokers.length !== limits.partitionReplicas || new Set(brokers).size !== brokers.length) {
     throw new TrilogError(
       "invalid_argument",
       `Cannot ${act}: ${limits.partitionReplicas} different brokers are needed`,
     );
   }
-  for (const replicaId of replicas) {
-    const broker = state.brokerOf(replicaId);
+  return brokers.map((id) => {
+    const broker = state.brokers.get(id);
     if (broker === undefined) {
-      throw new TrilogError("no_such_broker", `Cannot ${act}: there is no broker ${replicaId}`);
+      const shown = isValidName(id) ? ` ${id}` : " of that name";
+      throw new TrilogError("no_such_broker", `Cannot ${act}: there is no broker${shown}`);
     }
-    if (state.tombstones.has(tombstoneKey(replicaId, groupId))) {
+    if (state.tombstones.has(tombstoneKey(broker.replicaId, partition.groupId))) {
       throw new TrilogError(
         "unavailable",
-        `Cannot ${act}: broker ${broker.id} is still deleting its former replica`,
+        `Cannot ${act}: broker ${id} is still deleting its former replica`,
       );
     }
-  }
+    return broker.replicaId;
+  });
 }

@@ -15,6 +15,7 @@ import {
   listOffsetsMethod,
   metadataMethod,
   type Method,
+  movePartitionMethod,
   produceMethod,
   registerBrokerMethod,
 } from "../../lib/client/protocol.ts";
@@ -58,6 +59,11 @@ const samples: readonly Sample[] = [
   sample(
     alterTopicMethod,
     { requestId: "r", name: "logs", partitions: null, retentionBytes: 0, retentionMs: null },
+    { version: 1 },
+  ),
+  sample(
+    movePartitionMethod,
+    { requestId: "r", topic: "logs", partition: 2, brokers: ["b1", "b2"] },
     { version: 1 },
   ),
   sample(deleteTopicMethod, { requestId: "r", name: "logs" }, { version: 1 }),

@@ -83,7 +83,7 @@ Deno.test("the former replica is retired only when all who may lead know the new
   beat(cluster, heartbeats, "b2", [{}]);
   settle(cluster, heartbeats);
   const voters = ["r-b2", "r-b3", "r-b4"];
-  cluster.run(place, { topic: "logs", partition: 0, replicas: voters });
+  cluster.run(place, { topic: "logs", partition: 0, brokers: ["b2", "b3", "b4"] });
   beat(cluster, heartbeats, "b2", [{ membershipIndex: 8, voters }]);
   settle(cluster, heartbeats);
   assertEquals(cluster.partition("logs").voters, voters);

@@ -58,7 +58,7 @@ const draws: readonly Draw[] = [
   (random, state) => [place, {
     topic: random.pick(topicNames),
     partition: random.below(3),
-    replicas: replicaIds(random, state).slice(0, 3),
+    brokers: random.shuffled(state.sortedBrokers().map(({ id }) => id)).slice(0, 3),
   }],
   drawReport,
 ];

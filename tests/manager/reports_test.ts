@@ -92,8 +92,7 @@ function withMove(): Cluster {
   const cluster = clusterOf(4);
   cluster.createTopic("logs");
   cluster.report({ partitions: [said({ leader: "r-b2" })] });
-  const replicas = ["r-b2", "r-b3", "r-b4"];
-  cluster.run(place, { topic: "logs", partition: 0, replicas });
+  cluster.run(place, { topic: "logs", partition: 0, brokers: ["b2", "b3", "b4"] });
   return cluster;
 }
 
@@ -120,7 +119,7 @@ Deno.test("a replica that is being deleted is not wanted again until it is gone"
     partitions: [said({ membershipIndex: 9, voters: ["r-b2", "r-b3", "r-b4"] })],
     retired: [{ groupId, epoch: 1, replicaId: "r-b1", placedVersion }],
   });
-  const back = { topic: "logs", partition: 0, replicas: ["r-b1", "r-b2", "r-b3"] };
+  const back = { topic: "logs", partition: 0, brokers: ["b1", "b2", "b3"] };
   const error = assertThrows(() => cluster.run(place, back), TrilogError);
   assertEquals(error.code, "unavailable");
   const { placementVersion: version } = cluster.machine.state;
@@ -132,16 +131,16 @@ Deno.test("a replica that is being deleted is not wanted again until it is gone"
 Deno.test("a move names three different, known brokers and an existing partition", () => {
   const cluster = clusterOf(3);
   cluster.createTopic("logs");
-  const all = ["r-b1", "r-b2", "r-b3"];
+  const all = ["b1", "b2", "b3"];
   const cases: [string, number, string[], string][] = [
     ["none", 0, all, "no_such_topic"],
     ["logs", 1, all, "no_such_partition"],
-    ["logs", 0, ["r-b1", "r-b2"], "invalid_argument"],
-    ["logs", 0, ["r-b1", "r-b2", "r-b2"], "invalid_argument"],
-    ["logs", 0, ["r-b1", "r-b2", "r-b9"], "no_such_broker"],
+    ["logs", 0, ["b1", "b2"], "invalid_argument"],
+    ["logs", 0, ["b1", "b2", "b2"], "invalid_argument"],
+    ["logs", 0, ["b1", "b2", "b9"], "no_such_broker"],
   ];
-  for (const [topic, partition, replicas, code] of cases) {
-    const run = () => cluster.run(place, { topic, partition, replicas });
+  for (const [topic, partition, brokers, code] of cases) {
+    const run = () => cluster.run(place, { topic, partition, brokers });
     assertEquals(assertThrows(run, TrilogError).code, code);
   }
 });

@@ -50,7 +50,7 @@ Deno.test("a founder is told to found, one that was retired and is wanted again 
   const founding = () => assignmentsView(cluster.machine.state, "r-b1").replicas[0]?.bootstrap;
   assertEquals(founding(), true);
   const away = ["r-b2", "r-b3", "r-b4"];
-  cluster.run(place, { topic: "logs", partition: 0, replicas: away });
+  cluster.run(place, { topic: "logs", partition: 0, brokers: ["b2", "b3", "b4"] });
   assertEquals(founding(), true, "it may still have to found, to vote for the way out");
   const { placedVersion } = cluster.partition("logs");
   cluster.report({
@@ -60,14 +60,14 @@ Deno.test("a founder is told to found, one that was retired and is wanted again 
   assertEquals(founding(), undefined);
   const { placementVersion: version } = cluster.machine.state;
   cluster.report({ buried: [{ groupId, replicaId: "r-b1", version }] });
-  cluster.run(place, { topic: "logs", partition: 0, replicas: voters });
+  cluster.run(place, { topic: "logs", partition: 0, brokers: ["b1", "b2", "b3"] });
   assertEquals(founding(), false);
 });
 
 Deno.test("a joining broker gets the founders' membership but does not found", () => {
   const cluster = clusterOf(4);
   cluster.createTopic("logs");
-  cluster.run(place, { topic: "logs", partition: 0, replicas: ["r-b2", "r-b3", "r-b4"] });
+  cluster.run(place, { topic: "logs", partition: 0, brokers: ["b2", "b3", "b4"] });
   const [assigned] = assignmentsView(cluster.machine.state, "r-b4").replicas;
   assertEquals([assigned.bootstrap, [...assigned.founders].sort()], [false, voters]);
 });
