@@ -52,7 +52,7 @@ export class Log {
     this.lastTimeMs = initial.lastTimeMs;
     this.applied = Math.max(applied, this.base.index);
     this.applying = this.applied;
-    this.commit = Math.max(hardState.commit, this.applied);
+    this.commit = Math.max(Math.min(hardState.commit, last.index), this.applied);
     this.runs = termRuns.filter(([, first]) => first > this.base.index);
     const covering = termRuns.findLast(([, first]) => first <= this.base.index);
     const baseTerm = covering?.[0] ?? this.base.term;

@@ -87,6 +87,22 @@ export function blankDisk(membership: Membership): Durable {
   };
 }
 
+/** A disk whose log has these terms, from index 1 on; the term of the hard state is the last one. */
+export function diskOf(
+  terms: readonly number[],
+  changes: Partial<HardState> = {},
+  voters: readonly ReplicaId[] = ["1", "2", "3"],
+): Durable {
+  const entries = terms.map((term, at) => commandAt(at + 1, term));
+  const hardState = { term: terms[terms.length - 1] ?? 0, vote: null, commit: 0, ...changes };
+  return { ...blankDisk(membershipOf(voters)), hardState, entries };
+}
+
+export function commandAt(index: Index, term: number): Entry {
+  const data = utf8(`c${index}/${term}`);
+  return { index, term, kind: EntryKind.command, timeMs: index, data };
+}
+
 function baseOf(disk: Durable): LogId {
   return disk.snapshot?.last ?? { index: 0, term: 0 };
 }
@@ -361,6 +377,16 @@ export class Cluster {
     if (!node.alive) return;
     this.onDeliver(message);
     this.step(message.to, { kind: "message", message });
+  }
+
+  /** Steps a message that the test made up. */
+  receive(message: Message): void {
+    this.step(message.to, { kind: "message", message });
+  }
+
+  /** The terms of a node's durable log, from its first index on. */
+  terms(id: ReplicaId): number[] {
+    return this.node(id).disk.entries.map((entry) => entry.term);
   }
 
   /** Delivers the messages under way that `wanted` picks, in order; not what they cause. */
