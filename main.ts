@@ -12,6 +12,7 @@ const commands: CommandTable = {
   completions: () => import("./cmd/completions.ts"),
   inspect: () => import("./cmd/inspect.ts"),
   manager: () => import("./cmd/manager.ts"),
+  sim: () => import("./cmd/sim.ts"),
   topic: () => import("./cmd/topic.ts"),
   verify: () => import("./cmd/verify.ts"),
 };

@@ -12,9 +12,20 @@ import { FAULT_KINDS, type FaultKind, type SimOptions } from "./options.ts";
 
 /** Nodes are numbered from 0, groups too. All times are virtual milliseconds. */
 export type Fault =
-  /** A process ends, by SIGKILL or together with its machine's power, and starts again. */
-  | { readonly kind: "crash" | "power"; atMs: number; node: number; forMs: number }
-  | { readonly kind: "pause"; atMs: number; node: number; forMs: number }
+  /**
+   * A process ends, by SIGKILL or together with its machine's power, and starts again. `leaderOf`:
+   * not that node but the leader of a group. `promised`: not now but just after it next sent a vote
+   * or an acknowledgement, when whatever it should have synced before is missing most.
+   */
+  | {
+    readonly kind: "crash" | "power";
+    atMs: number;
+    node: number;
+    leaderOf: number | null;
+    promised: boolean;
+    forMs: number;
+  }
+  | { readonly kind: "pause"; atMs: number; node: number; leaderOf: number | null; forMs: number }
   /** Directed links, `[from, to]`, that carry nothing. */
   | { readonly kind: "partition"; atMs: number; forMs: number; links: Link[]; shape: Shape }
   /** Directed links that deliver late. */
@@ -75,10 +86,13 @@ function draw(
 ): Fault {
   const node = DAMAGING.includes(kind) ? victim : random.below(nodes);
   const forMs = random.between(10, 4 * electionTimeoutMs);
+  const leaderOf = () => random.chance(0.5) ? random.below(groups) : null;
   switch (kind) {
     case "crash":
     case "power":
+      return { kind, atMs, node, leaderOf: leaderOf(), promised: random.chance(0.3), forMs };
     case "pause":
+      return { kind, atMs, node, leaderOf: leaderOf(), forMs };
     case "wipe":
       return { kind, atMs, node, forMs };
     case "partition": {

@@ -63,10 +63,16 @@ export class Injector {
         this.operator.transfer(fault.group, fault.to);
         return true;
       default: {
-        const node = this.cluster.nodes[fault.node];
+        const node = this.nodeOf(fault);
         return node.running && this.befall(node, fault);
       }
     }
+  }
+
+  private nodeOf(fault: { readonly node: number; readonly leaderOf?: number | null }): SimNode {
+    const { leaderOf = null, node } = fault;
+    const leader = leaderOf === null ? undefined : this.cluster.leader(leaderOf)?.status().id;
+    return this.cluster.nodes.find(({ id }) => id === leader) ?? this.cluster.nodes[node];
   }
 
   private befall(
@@ -76,11 +82,13 @@ export class Injector {
     const { cluster } = this;
     switch (fault.kind) {
       case "crash":
-        cluster.crash(node, "kill", fault.forMs);
+      case "power": {
+        const crash = () =>
+          cluster.crash(node, fault.kind === "power" ? "power" : "kill", fault.forMs);
+        if (fault.promised) node.afterPromise(crash);
+        else crash();
         return true;
-      case "power":
-        cluster.crash(node, "power", fault.forMs);
-        return true;
+      }
       case "pause":
         node.process.pause();
         this.later(fault.forMs, () => node.process.resume());

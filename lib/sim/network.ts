@@ -175,8 +175,8 @@ export class SimNetwork {
     // What a process sends after a synchronous call leaves when that call has ended.
     const delayMs = from.nowMs - this.scheduler.nowMs + this.linkDelayMs(link);
     const land = () => {
-      // What was under way is gone with either end, and a link cut meanwhile delivers nothing.
-      if (!from.alive || this.cuts.has(link)) return;
+      // A link cut meanwhile delivers nothing, and of a dead sender's last words only some.
+      if (this.cuts.has(link) || (!from.alive && this.random.chance(0.5))) return;
       to.deliver(label, arrive);
     };
     this.scheduler.after(delayMs, `${label} ${link}`, () => {

@@ -33,6 +33,9 @@ const CLUSTER = "00000000000051b0";
 /** Election timeouts that a node tries to serve one customer. */
 const SERVICE_TIMEOUTS = 8;
 
+/** From a promise to the fault that waited for it: shorter than any sync. */
+const PROMISE_MS = 0.02;
+
 /** What a node shares with the rest of the simulation. */
 export interface World {
   readonly scheduler: Scheduler;
@@ -58,6 +61,7 @@ export class SimNode {
   /** Whether a fault may have made durable bytes other than they were written. */
   damaged = false;
   private lives = 0;
+  private onPromise: (() => void) | null = null;
   private readonly random: Prng;
   private readonly clockRate: number;
   private wallOffsetMs: number;
@@ -93,6 +97,7 @@ export class SimNode {
    */
   start(bootstrap: Membership | null): void {
     const { scheduler, network, options } = this.world;
+    this.onPromise = null;
     this.process = new SimProcess(scheduler, this.name, (thrown) => this.exit(thrown));
     this.process.onRun(() => this.world.touched(this));
     this.disk.attach(this.process);
@@ -106,7 +111,7 @@ export class SimNode {
       clock: this.clock,
       random: this.random.fork(),
       logger: silentLogger,
-      transport: new WatchedTransport(endpoint, (group) => this.groupOf(group).oracle),
+      transport: new WatchedTransport(endpoint, (group) => this.promised(group)),
       heartbeatMs: options.heartbeatMs,
       electionTimeoutMs: options.electionTimeoutMs,
       onFatal: (error) => this.exit(error),
@@ -118,7 +123,12 @@ export class SimNode {
         group: group.name,
         machine: watchedBank(this.id, group.oracle, group.bank),
         store: stores[at],
-        raft: raftOptions(options),
+        raft: {
+          ...raftOptions(options),
+          maxAppendBytes: options.appendBytes,
+          maxInflightMessages: options.inflightMessages,
+          entryCacheBytes: options.cacheBytes,
+        },
         compaction: "previous",
       });
       services.set(group.name, this.newService(group, host));
@@ -140,6 +150,11 @@ export class SimNode {
     this.lives += 1;
     this.id = identityOf(this.number, this.lives);
     this.damaged = false;
+  }
+
+  /** Runs `fault` a moment after the node next promised something, if it is the same process. */
+  afterPromise(fault: () => void): void {
+    this.onPromise = fault;
   }
 
   /** Somebody sets the wall clock. */
@@ -194,8 +209,12 @@ export class SimNode {
     });
   }
 
-  private groupOf(name: string): SimGroup {
-    return this.world.groups[Number(name.slice(1)) - 1];
+  /** A vote or an acknowledgement leaves; gives the oracle that judges it. */
+  private promised(group: string): GroupOracle {
+    const fault = this.onPromise;
+    this.onPromise = null;
+    if (fault !== null) this.process.after(PROMISE_MS, "fault after promise", fault);
+    return this.world.groups[Number(group.slice(1)) - 1].oracle;
   }
 }
 
@@ -227,7 +246,7 @@ class WatchedTransport implements PeerTransport {
 
   constructor(
     private readonly inner: PeerTransport,
-    private readonly oracleOf: (group: string) => GroupOracle,
+    private readonly promised: (group: string) => GroupOracle,
   ) {
     this.self = inner.self;
   }
@@ -256,11 +275,10 @@ class WatchedTransport implements PeerTransport {
 
   private watch(to: ReplicaId, group: string, wire: Packable): void {
     const message = messageFromWire(this.self, to, wire);
-    const oracle = this.oracleOf(group);
     if (message.kind === "append_response" && message.match !== null) {
-      oracle.acknowledged(this.self, message.match);
+      this.promised(group).acknowledged(this.self, message.match);
     } else if (message.kind === "vote_response" && !message.preVote && message.granted) {
-      oracle.voted(this.self, message.requestTerm, to);
+      this.promised(group).voted(this.self, message.requestTerm, to);
     }
   }
 }

@@ -1,5 +1,6 @@
 /** What a seed decides about a simulation before it begins: its size and how bad its world is. */
 
+import { limits } from "../base/limits.ts";
 import { Prng } from "../base/prng.ts";
 import { type LinkOptions, perfectLink } from "./network.ts";
 
@@ -18,6 +19,12 @@ export interface SimOptions {
   readonly turnMs: number;
   readonly syncMs: readonly [number, number];
   readonly segmentBytes: number;
+  /** Bytes of entries in one message; small ones leave followers between an old term and a new. */
+  readonly appendBytes: number;
+  /** Messages with entries that may be under way to one follower. */
+  readonly inflightMessages: number;
+  /** Bytes of old entries that a core keeps in memory; without them it reads its log. */
+  readonly cacheBytes: number;
   /** Virtual time under faults. */
   readonly faultsMs: number;
   /** Mean virtual time from one fault to the next; null for none. */
@@ -64,6 +71,9 @@ export function optionsOf(seed: number, overrides: Partial<SimOptions> = {}): Si
     turnMs: random.pick([0.01, 0.1, 1]),
     syncMs: random.pick([[0.1, 0.5], [0.5, 3], [1, 20]] as const),
     segmentBytes: random.pick([2_048, 8_192, 65_536]),
+    appendBytes: random.pick([1, 300, limits.appendBytes]),
+    inflightMessages: random.pick([1, 4, limits.inflightMessages]),
+    cacheBytes: random.pick([0, 1_000, limits.entryCacheBytes]),
     faultsMs: 6_000,
     faultEveryMs: calm ? null : random.pick([200, 500, 1_500]),
     kinds: random.chance(0.3) ? FAULT_KINDS : FAULT_KINDS.filter(() => random.chance(0.5)),

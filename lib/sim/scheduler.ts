@@ -27,6 +27,8 @@ export class Scheduler {
   readonly trace = new TraceHash();
   private readonly heap: SimEvent[] = [];
   private readonly hooks: (() => void)[] = [];
+  /** Told of every event before it runs, for a trace that people read. */
+  onEvent: (atMs: number, label: string) => void = () => {};
   private currentMs = 0;
   private nextOrder = 0;
   private stepCount = 0;
@@ -87,6 +89,7 @@ export class Scheduler {
       this.stepCount += 1;
       this.trace.number(this.currentMs);
       this.trace.text(event.label);
+      this.onEvent(this.currentMs, event.label);
       event.run();
       for (let turn = 0; turn < MICROTASK_TURNS; turn += 1) await undefined;
       for (const hook of this.hooks) hook();

@@ -34,6 +34,8 @@ export interface SimOverrides {
   readonly options?: Partial<SimOptions>;
   /** Replaces the schedule that the seed would give. */
   readonly faults?: readonly Fault[];
+  /** Told of every event: its virtual time and what it is. */
+  readonly onEvent?: (atMs: number, label: string) => void;
 }
 
 /** Virtual time that a healed cluster has to do what is asked of it. */
@@ -47,6 +49,7 @@ class NoProgress extends Error {
 export async function simulate(seed: number, overrides: SimOverrides = {}): Promise<SimResult> {
   const options = optionsOf(seed, overrides.options);
   const simulation = new Simulation(seed, options, overrides.faults ?? scheduleOf(seed, options));
+  if (overrides.onEvent !== undefined) simulation.scheduler.onEvent = overrides.onEvent;
   try {
     await simulation.run();
     return simulation.result("ok", "");
@@ -58,7 +61,7 @@ export async function simulate(seed: number, overrides: SimOverrides = {}): Prom
 }
 
 class Simulation {
-  private readonly scheduler = new Scheduler();
+  readonly scheduler = new Scheduler();
   private readonly cluster: Cluster;
   private readonly operator: Operator;
   private readonly injector: Injector;

@@ -1,0 +1,107 @@
+/** `trilog sim`: the deterministic simulator. */
+
+import { TrilogError } from "../lib/base/errors.ts";
+import { type Context, defineCommand } from "../lib/cli/command.ts";
+import { exitStatus } from "../lib/cli/program.ts";
+import { printError } from "../lib/cli/terminal.ts";
+import { FAULT_KINDS, type FaultKind } from "../lib/sim/options.ts";
+import { shrink } from "../lib/sim/shrink.ts";
+import { type SimOverrides, type SimResult, simulate } from "../lib/sim/simulate.ts";
+
+const flags = {
+  seed: { type: "integer", min: 0, required: true, help: "decides everything that happens" },
+  runs: { type: "integer", min: 1, default: "1", help: "how many seeds, counting up from --seed" },
+  faults: { type: "list", help: `only these kinds of faults: ${FAULT_KINDS.join(",")}` },
+  system: { type: "choice", choices: ["atm"], default: "atm", help: "what runs on the cluster" },
+  trace: { type: "path", help: "write every event of the run to this file (one run only)" },
+} as const;
+
+type SimContext = Context<typeof flags>;
+
+/** Exit statuses of the outcomes (COMMANDS: 10 an invariant broke, 11 no progress, 12 a crash). */
+const statusOf: Readonly<Record<SimResult["outcome"], number>> = {
+  ok: exitStatus.done,
+  invariant: 10,
+  no_progress: 11,
+  crash: 12,
+};
+
+export const command = defineCommand({
+  name: "sim",
+  summary: "run a cluster on a virtual clock, network and disk, under faults",
+  details: [
+    "The same seed always gives the same run and the same trace hash. A failing run is",
+    "made smaller and its faults are shown. Exit status 10: an invariant broke, 11: no",
+    "progress after healing, 12: a node's code failed.",
+  ].join("\n"),
+  examples: ["trilog sim --seed 7", "trilog sim --seed 1 --runs 200 --faults power,partition"],
+  flags,
+  async run(context) {
+    const { seed, runs, trace } = context.flags;
+    if (trace !== undefined && runs > 1) {
+      throw new TrilogError("usage", "Cannot write a trace: --trace goes with one run");
+    }
+    const overrides = overridesOf(context);
+    for (let at = seed; at < seed + runs; at += 1) {
+      if (!context.json) await context.terminal.print(`seed ${at}`);
+      const result = trace === undefined
+        ? await simulate(at, overrides)
+        : await traced(at, overrides, trace);
+      await print(context, result);
+      if (result.outcome !== "ok") return await explain(context, result, overrides);
+    }
+    return exitStatus.done;
+  },
+});
+
+function overridesOf({ flags }: SimContext): SimOverrides {
+  if (flags.faults === undefined) return {};
+  const kinds = flags.faults.map((name) => {
+    const kind = FAULT_KINDS.find((kind) => kind === name);
+    if (kind !== undefined) return kind satisfies FaultKind;
+    throw new TrilogError("usage", `Cannot simulate fault ${name}: no such kind of fault`);
+  });
+  return { options: { kinds } };
+}
+
+async function traced(seed: number, overrides: SimOverrides, path: string): Promise<SimResult> {
+  const lines: string[] = [];
+  const onEvent = (atMs: number, label: string) => lines.push(`${atMs.toFixed(3)} ${label}\n`);
+  const result = await simulate(seed, { ...overrides, onEvent });
+  await Deno.writeTextFile(path, lines.join(""));
+  return result;
+}
+
+async function print({ terminal, json }: SimContext, result: SimResult): Promise<void> {
+  if (json) return await terminal.print(JSON.stringify(result));
+  const { outcome, steps, virtualMs, operations, faultsFired, traceHash, detail } = result;
+  const faults = Object.entries(faultsFired).map(([name, count]) => `${name} ${count}`);
+  await terminal.print(
+    `${outcome}: ${steps} steps, ${virtualMs} ms, ${operations.acknowledged} writes, ` +
+      `${operations.reads} reads`,
+  );
+  await terminal.print(`faults: ${faults.join(", ") || "none"}`);
+  if (detail !== "") await terminal.print(detail);
+  await terminal.print(`trace ${traceHash}`);
+  await terminal.print(`seed ${result.seed}`);
+}
+
+/** Makes the failure smaller and shows what is left of it. */
+async function explain(
+  context: SimContext,
+  { seed, outcome }: SimResult,
+  overrides: SimOverrides,
+): Promise<number> {
+  const { terminal, json } = context;
+  if (!json) {
+    printError(terminal, "making the failure smaller");
+    const shrunk = await shrink(seed, overrides);
+    if (shrunk !== null) {
+      await terminal.print(`smallest failure found in ${shrunk.runs} runs:`);
+      for (const fault of shrunk.faults) await terminal.print(`  ${JSON.stringify(fault)}`);
+      await terminal.print(`  faults end at ${shrunk.faultsMs} ms: ${shrunk.result.detail}`);
+    }
+    await terminal.print(`seed ${seed}`);
+  }
+  return statusOf[outcome];
+}
