@@ -48,6 +48,11 @@ export class PartitionMachine implements StateMachine {
   private oneBatchProducers = new ProducerTable();
   private groups = new GroupTable();
   private consumers = new ConsumerTable();
+  /**
+   * Entry that the log may begin at by the last trim seen since the start; 0 before the first. Not
+   * a part of the state: it tells the broker what to drop.
+   */
+  trimmedTo = 0;
 
   /** Offset of the first message that is kept; the end offset where there is none. */
   get startOffset(): number {
@@ -204,6 +209,7 @@ export class PartitionMachine implements StateMachine {
         `Cannot trim partition to entry ${index}: the log has only come to ${present}`,
       );
     }
+    this.trimmedTo = Math.max(this.trimmedTo, index);
     this.index.trim(index);
     this.times.trim(index, this.startOffset === this.endOffset);
     return { startOffset: this.startOffset, endOffset: this.endOffset };

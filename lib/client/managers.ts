@@ -31,12 +31,14 @@ export class Managers {
   /**
    * The answer to a request that may be repeated without harm (a read, or a change that carries a
    * request id). Rejects with a refusal, or after `deadlineMs` with `unavailable` or, where an
-   * attempt may have had an effect, `outcome_unknown`.
+   * attempt may have had an effect, `outcome_unknown`. `attemptMs`: time for one attempt, for
+   * requests that a manager holds back.
    */
   async request<Request, Answer>(
     method: Method<Request, Answer>,
     request: Request,
     deadlineMs: number,
+    attemptMs: number = ATTEMPT_MS,
   ): Promise<Answer> {
     const endMs = this.clock.monotonicMs() + deadlineMs;
     const params = method.request.encode(request);
@@ -45,7 +47,7 @@ export class Managers {
       const address = this.tracker.current;
       const leftMs = Math.max(1, endMs - this.clock.monotonicMs());
       try {
-        const options = { deadlineMs: Math.ceil(Math.min(leftMs, ATTEMPT_MS)) };
+        const options = { deadlineMs: Math.ceil(Math.min(leftMs, attemptMs)) };
         const answer = await this.caller.call(address, method.name, params, options);
         this.tracker.succeeded(address);
         return method.answer.decode(answer, method.name);

@@ -40,6 +40,11 @@ export interface HostOptions {
   readonly restAfterMs?: number;
   /** Told once, when this process must not go on: a failed sync, a broken invariant. */
   readonly onFatal: (error: unknown) => void;
+  /**
+   * Told when the files of one group proved to have rotted, after the group was closed: the others
+   * go on. Without it that ends the process.
+   */
+  readonly onCorrupt?: (group: string, error: TrilogError) => void;
   /** Where a member is dialled from here; its address in the membership by default. */
   readonly addressOf?: (id: ReplicaId, node: NodeInfo) => string;
   /** A membership was committed and applied here; `previous` is the one applied before it. */
@@ -153,7 +158,7 @@ export class Host implements PeerHandler {
         this.options.logger.warn("refused a frame", { from, group, reason: error.message });
       } else if (error.code === "disk_full") {
         this.options.logger.warn("no room for what was received", { from, group });
-      } else this.fatal(error);
+      } else this.guarded(() => this.groupFailed(group, error));
     }
   }
 
@@ -237,6 +242,7 @@ export class Host implements PeerHandler {
       membershipChanged: (membership) => this.noteAddresses(membership),
       membershipCommitted: (replica, membership, previous) =>
         this.options.onMembership?.(replica.group, membership, previous),
+      addressOf: (id, node) => this.addressOf(id, node),
       fatal: (error) => this.fatal(error),
     };
   }
@@ -266,9 +272,33 @@ export class Host implements PeerHandler {
     while (this.dirty.size > 0) {
       const replicas = [...this.dirty];
       this.dirty.clear();
-      for (const replica of replicas) replica.process();
+      for (const replica of replicas) this.process(replica);
       if (this.dirty.size === 0) this.startSyncs();
     }
+  }
+
+  private process(replica: Replica): void {
+    try {
+      replica.process();
+    } catch (error) {
+      this.groupFailed(replica.group, error);
+    }
+  }
+
+  /** Rot concerns one group; anything else is about the whole process. */
+  private groupFailed(group: string, error: unknown): void {
+    const { onCorrupt } = this.options;
+    const rotted = error instanceof TrilogError && error.code === "corrupt";
+    if (!rotted || onCorrupt === undefined) throw error;
+    try {
+      this.close(group);
+    } catch (thrown) {
+      this.options.logger.warn("a rotted group did not close cleanly", {
+        group,
+        error: String(thrown),
+      });
+    }
+    onCorrupt(group, error);
   }
 
   private startSyncs(): void {

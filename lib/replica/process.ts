@@ -39,6 +39,7 @@ export interface ProcessOptions {
   readonly onFatal: (error: unknown) => void;
   readonly addressOf?: (id: ReplicaId, node: NodeInfo) => string;
   readonly onMembership?: (group: string, membership: Membership, previous: Membership) => void;
+  readonly onCorrupt?: (group: string, error: TrilogError) => void;
 }
 
 /** Start numbers are `counter * 2^20 + random`: two starts of one copied directory differ. */
@@ -85,6 +86,7 @@ export class ServerProcess {
       electionTimeoutMs: options.electionTimeoutMs,
       onFatal: options.onFatal,
       ...(options.addressOf === undefined ? {} : { addressOf: options.addressOf }),
+      ...(options.onCorrupt === undefined ? {} : { onCorrupt: options.onCorrupt }),
       onMembership: (group, membership, previous) => {
         options.onMembership?.(group, membership, previous);
       },

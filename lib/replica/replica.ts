@@ -23,6 +23,7 @@ import {
   type Membership,
   type MembershipTarget,
   type Message,
+  type NodeInfo,
   type Outcome,
   type RaftOptions,
   type RaftStatus,
@@ -32,6 +33,7 @@ import {
 } from "../raft/types.ts";
 import type { LogStore } from "../storage/store.ts";
 import { Checkpoints } from "./checkpoints.ts";
+import { isBelowFloor } from "./floor.ts";
 import { PendingRequests } from "./pending.ts";
 import type { StateMachine } from "./state_machine.ts";
 import { WriteQueue } from "./write_queue.ts";
@@ -56,6 +58,11 @@ export interface ReplicaOptions {
    * `manual`: only {@link Replica.trimTo} drops anything (the queue's retention).
    */
   readonly compaction: "previous" | "manual";
+  /**
+   * Committed position at or after which this replica was made anew under an identity that may
+   * have been a member before: see `floor.ts`.
+   */
+  readonly floor?: LogId | undefined;
 }
 
 /** What a replica needs of the host it lives in. */
@@ -76,6 +83,8 @@ export interface ReplicaContext {
   /** A membership is in force, committed or not: its members must be reachable. */
   membershipChanged(membership: Membership): void;
   membershipCommitted(replica: Replica, membership: Membership, previous: Membership): void;
+  /** Where a member is dialled from here. */
+  addressOf(id: ReplicaId, node: NodeInfo): string;
   /** Something happened after which this process must not go on. */
   fatal(error: unknown): void;
 }
@@ -98,6 +107,7 @@ export class Replica {
   private readonly writes: WriteQueue;
   private readonly listeners = new Set<AppliedListener>();
   private readonly logger: Logger;
+  private readonly floor: LogId | undefined;
   private applied: Index;
   private appliedMembership: Membership;
   /** The membership that the host was last told of. */
@@ -110,6 +120,7 @@ export class Replica {
     this.group = options.group;
     this.store = options.store;
     this.machine = options.machine;
+    this.floor = options.floor;
     this.logger = context.logger.with({ group: options.group });
     this.lastActiveMs = context.clock.monotonicMs();
     this.checkpoints = new Checkpoints(this.store, options.compaction, this.logger);
@@ -146,7 +157,8 @@ export class Replica {
   }
 
   addressOf(replica: ReplicaId | null): string | undefined {
-    return replica === null ? undefined : this.raft.membership.nodes[replica]?.address;
+    const node = replica === null ? undefined : this.raft.membership.nodes[replica];
+    return node === undefined ? undefined : this.context.addressOf(replica!, node);
   }
 
   /** Whether the disk refused this replica's last entries for want of space. */
@@ -214,7 +226,7 @@ export class Replica {
 
   /** Takes one input into the core; what follows from it happens in the host's next turn. */
   step(input: Input): void {
-    if (this.closed || this.isEcho(input)) return;
+    if (this.closed || this.isEcho(input) || this.isBelowFloor(input)) return;
     const nowMs = this.context.clock.monotonicMs();
     if (input.kind !== "tick") {
       if (isActivity(input)) this.lastActiveMs = nowMs;
@@ -234,6 +246,7 @@ export class Replica {
 
   /** Carries out everything the core wants done; see the file's head. */
   process(): void {
+    if (this.closed) return;
     for (let ready = this.raft.takeReady(); ready !== null; ready = this.raft.takeReady()) {
       this.carryOut(ready);
       if (this.closed) return;
@@ -275,6 +288,11 @@ export class Replica {
     this.retryTimer?.cancel();
     this.pending.rejectAll(this.closedError());
     this.store.close();
+  }
+
+  private isBelowFloor(input: Input): boolean {
+    return this.floor !== undefined && input.kind === "message" &&
+      isBelowFloor(this.floor, input.message);
   }
 
   private refusal(): TrilogError | null {

@@ -28,6 +28,7 @@ export const Magic = {
   index: "trilogIX",
   snapshot: "trilogSN",
   identity: "trilogID",
+  hosting: "trilogHO",
 } as const;
 export type Magic = typeof Magic[keyof typeof Magic];
 

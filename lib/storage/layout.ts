@@ -8,6 +8,7 @@
  *     00000002-0000000000000042.segment      running number, first index
  *     00000002.index                         of a closed segment; can be rebuilt
  *     0000000000000041-0000000000000003.snapshot   last index, its term
+ *     hosting                                a broker's notes on the replica (lib/broker)
  *     reserve                                space for term and vote on a full disk
  *     set-aside/                             bytes that recovery took out, for people to look at
  *   set-aside-00000001/                      an identity's whole content after rot (identity.ts)
