@@ -1,6 +1,6 @@
 /** `trilog atm`: an ATM of the bank, its terminal, or both. */
 
-import { type ErrorCode, TrilogError } from "../lib/base/errors.ts";
+import { type ErrorCode, toTrilogError, TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { randomIdentity, systemRandom } from "../lib/base/system_random.ts";
 import { LocalBackend, RemoteBackend } from "../lib/atm/backends.ts";
@@ -81,7 +81,7 @@ async function runTerminal(context: AtmContext): Promise<number> {
   });
   try {
     const stopped = aborted(context.signal).then(() => exitStatus.interrupted);
-    const seat = new Seat(context, "atm");
+    const seat = new Seat(context, "atm", exitStatus.interrupted);
     return await Promise.race([stopped, seat.serve(new RemoteBackend(caller, connect!))]);
   } finally {
     caller.close();
@@ -92,7 +92,7 @@ async function runTerminal(context: AtmContext): Promise<number> {
 async function runAtm(context: AtmContext): Promise<number> {
   const serverFlags = checked(context);
   const { peers, serve, segmentBytes } = context.flags;
-  const seat = new Seat(context, serverFlags.id);
+  const seat = new Seat(context, serverFlags.id, exitStatus.done);
   let fail: (error: unknown) => void = () => {};
   const failed = new Promise<never>((_, reject) => {
     fail = reject;
@@ -136,7 +136,14 @@ class Seat {
   private reader: LineReader | null = null;
   private readonly terminal: Terminal;
 
-  constructor(private readonly context: AtmContext, private readonly prompt: string) {
+  private interrupted = false;
+
+  constructor(
+    private readonly context: AtmContext,
+    private readonly prompt: string,
+    /** Exit status after Ctrl-C at the prompt. */
+    private readonly interruptedStatus: number,
+  ) {
     this.terminal = context.terminal;
   }
 
@@ -156,6 +163,7 @@ class Seat {
     const lines = interactive ? this.typedLines() : readTextLines(this.terminal.stdin);
     const print = (text: string) => this.terminal.print(text);
     const succeeded = await serveTerminal(client, { lines, print, layout });
+    if (this.interrupted) return this.interruptedStatus;
     return succeeded || interactive ? exitStatus.done : exitStatus.failed;
   }
 
@@ -170,10 +178,15 @@ class Seat {
 
   private async *typedLines(): AsyncGenerator<string, void, void> {
     this.reader = new LineReader(this.terminal, { complete: completionsOf });
-    for (;;) {
-      const line = await this.reader.next(`${this.prompt}> `);
-      if (line === null) return;
-      yield line;
+    try {
+      for (;;) {
+        const line = await this.reader.next(`${this.prompt}> `);
+        if (line === null) return;
+        yield line;
+      }
+    } catch (thrown) {
+      if (toTrilogError(thrown).code !== "cancelled") throw thrown;
+      this.interrupted = true;
     }
   }
 }

@@ -84,6 +84,8 @@ function newestSourceMs(): number {
 /** Lines that a process wrote to one of its streams, and those that wait for them. */
 class LineLog {
   readonly lines: string[] = [];
+  /** What follows the last newline. */
+  open = "";
   private waiting: (() => void)[] = [];
   ended = false;
 
@@ -97,14 +99,14 @@ class LineLog {
   }
 
   private async follow(stream: ReadableStream<Uint8Array>): Promise<void> {
-    let open = "";
     for await (const text of stream.pipeThrough(new TextDecoderStream())) {
-      const parts = (open + text).split("\n");
-      open = parts.pop()!;
+      const parts = (this.open + text).split("\n");
+      this.open = parts.pop()!;
       this.lines.push(...parts);
       this.wake();
     }
-    if (open !== "") this.lines.push(open);
+    if (this.open !== "") this.lines.push(this.open);
+    this.open = "";
     this.ended = true;
     this.wake();
   }
@@ -143,6 +145,12 @@ export class Running {
 
   lines(stream: StreamName): readonly string[] {
     return this.logs[stream].lines;
+  }
+
+  /** All that it wrote so far, an unfinished line included. */
+  text(stream: StreamName): string {
+    const { lines, open } = this.logs[stream];
+    return lines.map((line) => `${line}\n`).join("") + open;
   }
 
   /** Sends text to its standard input. */
@@ -249,7 +257,12 @@ export class Harness {
 
   /** Starts `trilog` with these words. */
   start(...args: string[]): Running {
-    const process = new Running(this.binary, args);
+    return this.startCommand(this.binary, ...args);
+  }
+
+  /** Starts any program, such as one that gives `trilog` a terminal. */
+  startCommand(command: string, ...args: string[]): Running {
+    const process = new Running(command, args);
     this.running.push(process);
     return process;
   }
@@ -260,8 +273,7 @@ export class Harness {
     await process.write(input).catch(() => {});
     await process.endInput().catch(() => {});
     const code = await process.status();
-    const text = (stream: StreamName) => process.lines(stream).map((line) => `${line}\n`).join("");
-    return { code, stdout: text("stdout"), stderr: text("stderr") };
+    return { code, stdout: process.text("stdout"), stderr: process.text("stderr") };
   }
 
   temporaryDirectory(): string {
