@@ -28,12 +28,21 @@ export function listGroups(disk: Disk): GroupDirectory[] {
   });
 }
 
+/** Any segment tells; the newest first, since an older one may be a leftover. */
 function identityOf(disk: Disk, directory: string): GroupIdentity | null {
-  const oldest = listSegments(disk, directory)[0];
-  if (oldest === undefined) return null;
-  const { file, header } = openSegment(disk, directory, oldest, null, "read");
-  file.close();
-  return { cluster: header.cluster, group: header.group };
+  const places = listSegments(disk, directory).reverse();
+  let fault: unknown = null;
+  for (const place of places) {
+    try {
+      const { file, header } = openSegment(disk, directory, place, null, "read");
+      file.close();
+      return { cluster: header.cluster, group: header.group };
+    } catch (thrown) {
+      fault ??= thrown;
+    }
+  }
+  if (fault !== null) throw fault;
+  return null;
 }
 
 /** Makes the next free numbered directory, durably, and returns its path. */

@@ -53,6 +53,9 @@ export function openSegmentLog(disk: Disk, options: SegmentLogOptions): LogStore
   return new SegmentLog(disk, options, snapshots, reserve, recovered);
 }
 
+/** Shared by all logs of the process: a write begins and ends within one call. */
+const writer = new RecordWriter();
+
 /** The segment that is being written. */
 interface Active {
   readonly segment: Segment;
@@ -72,7 +75,6 @@ class SegmentLog implements LogStore {
   readonly recovered: RecoveredState;
   readonly report: RecoveryReport;
   private readonly logger: Logger;
-  private readonly writer = new RecordWriter();
   private readonly commit = new GroupCommit(() => this.flush());
   private readonly index: LogIndex;
   private readonly files: SegmentFiles;
@@ -142,7 +144,7 @@ class SegmentLog implements LogStore {
       this.rollIfFull();
     }
     const { segment, listed } = this.active;
-    const writer = this.startWrite();
+    this.startWrite();
     if (hardState !== null) addHardState(writer, hardState);
     const entriesAt = writer.end;
     for (const entry of entries) {
@@ -163,22 +165,22 @@ class SegmentLog implements LogStore {
     assert(entries.length === 0 || position === listed.bytes, "positions add up");
   }
 
-  private startWrite(): RecordWriter {
+  private startWrite(): void {
     const { segment, listed, synced } = this.active;
-    return this.writer.start(segment.seed, listed.bytes, synced);
+    writer.start(segment.seed, listed.bytes, synced);
   }
 
   /** Writes what the writer holds at the end of the active segment. */
   private write(mayUseReserve: boolean, records: number): void {
     const { active } = this;
-    const bytes = this.writer.finish();
+    const bytes = writer.finish();
     const write = () => active.segment.file.writeAt(active.listed.bytes, bytes);
     this.orPoison(() => mayUseReserve ? this.reserve.use(write) : write());
     active.listed.bytes += bytes.length;
     active.significantEnd = active.listed.bytes;
     active.recordedSynced = active.synced;
     active.records += records;
-    this.writer.release();
+    writer.release();
   }
 
   /** Runs a change of the disk; only a full disk leaves the log usable. */
@@ -317,7 +319,7 @@ class SegmentLog implements LogStore {
 
   /** Makes `base` the log's base durably, then removes the segments that it covers. */
   private standOn(base: SnapshotMeta, hardState: HardState | null): void {
-    const writer = this.startWrite();
+    this.startWrite();
     if (hardState !== null) addHardState(writer, hardState);
     addBase(writer, base);
     this.write(true, hardState === null ? 1 : 2);
@@ -369,7 +371,8 @@ class SegmentLog implements LogStore {
     const { active } = this;
     if (active.recordedSynced >= Math.min(active.synced, active.significantEnd)) return;
     const { significantEnd } = active;
-    this.startWrite().add(RecordKind.marker, 0, 0, 0, 0, NO_PAYLOAD);
+    this.startWrite();
+    writer.add(RecordKind.marker, 0, 0, 0, 0, NO_PAYLOAD);
     try {
       this.write(false, 1);
     } catch (thrown) {
