@@ -1,0 +1,97 @@
+import { assert, assertEquals } from "@std/assert";
+import { eventually, freePort, type Harness, type Running, withHarness } from "./harness.ts";
+
+interface Process {
+  readonly role: string;
+  readonly id: string;
+  readonly address: string;
+  readonly pid: number;
+}
+
+interface Up {
+  readonly running: Running;
+  readonly bootstrap: string;
+  readonly processes: readonly Process[];
+}
+
+/** A base port with room for managers and brokers beside it. */
+function basePort(): number {
+  return Math.min(freePort(), 60_000);
+}
+
+async function up(harness: Harness, data: string, base: number, ...more: string[]): Promise<Up> {
+  const flags = ["--data", data, "--base-port", String(base), "--json", ...more];
+  const running = harness.start("up", ...flags);
+  const { text } = await running.line("stdout", /^\{/, { patienceMs: 60_000 });
+  return { running, ...JSON.parse(text) };
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    Deno.kill(pid, "SIGCONT");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+Deno.test("up brings a cluster, stops it cleanly, and finds everything again", async () => {
+  await withHarness(async (harness) => {
+    const data = harness.temporaryDirectory();
+    const base = basePort();
+    const first = await up(harness, data, base);
+    assertEquals(first.processes.map(({ id }) => id), ["m1", "m2", "m3", "b1", "b2", "b3"]);
+    assertEquals(first.processes[0].address, `127.0.0.1:${base + 1}`);
+    assertEquals(first.processes[3].address, `127.0.0.1:${base + 101}`);
+    const run = (args: string[], input = "") =>
+      harness.run([...args, "--bootstrap", first.bootstrap], input);
+    assertEquals((await run(["topic", "create", "t"])).code, 0);
+    assertEquals((await run(["produce", "t"], "kept\n")).code, 0);
+    assertEquals(await first.running.terminate(), 0);
+    for (const { pid } of first.processes) assert(!isAlive(pid), `${pid} has ended`);
+    const second = await up(harness, data, base);
+    assertEquals((await run(["consume", "t"])).stdout, "kept\n");
+    assertEquals(await second.running.terminate(), 0);
+  });
+});
+
+Deno.test("up prints how to start a server that died, or starts it itself", async () => {
+  await withHarness(async (harness) => {
+    const base = basePort();
+    const { running, processes } = await up(harness, harness.temporaryDirectory(), base);
+    const broker = processes.find(({ id }) => id === "b2")!;
+    Deno.kill(broker.pid, "SIGKILL");
+    const { text } = await running.line("stderr", /^start it again: /);
+    const again = harness.startCommand("bash", "-c", text.slice("start it again: ".length));
+    await again.line("stderr", /^listening on/);
+    assertEquals(await again.terminate(), 0);
+    assertEquals(await running.terminate(), 0);
+  });
+  await withHarness(async (harness) => {
+    const data = harness.temporaryDirectory();
+    const { running, processes, bootstrap } = await up(harness, data, basePort(), "--restart");
+    const broker = processes.find(({ id }) => id === "b2")!;
+    Deno.kill(broker.pid, "SIGKILL");
+    await running.line("stderr", /^b2 has ended/);
+    await eventually("b2 to be alive again", async () => {
+      const args = ["cluster", "status", "--json", "--bootstrap", bootstrap];
+      const { brokers } = JSON.parse((await harness.run(args)).stdout);
+      return brokers.find((one: { id: string }) => one.id === "b2")?.alive || null;
+    });
+    running.signal("SIGINT");
+    assertEquals(await running.status(), 0);
+  });
+});
+
+Deno.test("up with --json off prints a table and the word ready", async () => {
+  await withHarness(async (harness) => {
+    const data = harness.temporaryDirectory();
+    const flags = ["--data", data, "--base-port", String(basePort())];
+    const running = harness.start("up", ...flags);
+    await running.line("stdout", /^ready$/, { patienceMs: 60_000 });
+    const table = running.lines("stdout");
+    assert(/^ROLE +ID +ADDRESS +PID$/.test(table[0]), table[0]);
+    assertEquals(table.filter((line) => line.startsWith("broker")).length, 3);
+    assertEquals(await running.terminate(), 0);
+  });
+});

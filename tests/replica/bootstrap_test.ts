@@ -1,0 +1,167 @@
+import { assert, assertEquals } from "@std/assert";
+import { TrilogError } from "../../lib/base/errors.ts";
+import { silentLogger } from "../../lib/base/logger.ts";
+import type { Packable } from "../../lib/base/msgpack.ts";
+import { Prng } from "../../lib/base/prng.ts";
+import {
+  Bootstrap,
+  type BootstrapStore,
+  type Founding,
+  HELLO_METHOD,
+  PREPARE_METHOD,
+} from "../../lib/replica/bootstrap.ts";
+import { JOIN_METHOD, joinCodec } from "../../lib/replica/join_driver.ts";
+import { SimClock } from "../../lib/sim/clock.ts";
+import { SimProcess } from "../../lib/sim/process.ts";
+import { Scheduler } from "../../lib/sim/scheduler.ts";
+
+const PEERS = ["a1", "a2", "a3"].map((name) => ({ name, address: `${name}:1` }));
+
+/** What a node keeps over a crash. */
+class Store implements BootstrapStore {
+  cluster: string | null = null;
+  stored: Founding | null = null;
+
+  constructor(readonly replicaId: string) {}
+
+  founding(): Founding | null {
+    return this.stored;
+  }
+  prepare(founding: Founding): void {
+    this.stored = founding;
+  }
+  becomeMember(cluster: string): void {
+    assert(this.cluster === null || this.cluster === cluster, "a cluster is never changed");
+    this.cluster = cluster;
+  }
+  isMember(): boolean {
+    return this.cluster !== null;
+  }
+}
+
+interface Member {
+  readonly name: string;
+  store: Store;
+  bootstrap: Bootstrap;
+  process: SimProcess;
+}
+
+/** Three nodes whose calls may be lost; nodes may crash and come back, blank or not. */
+class World {
+  readonly scheduler = new Scheduler();
+  readonly members = new Map<string, Member>();
+  readonly joined: string[] = [];
+  loss = 0;
+  private clusters = 0;
+
+  constructor(readonly random = new Prng(1)) {}
+
+  start(name: string, store = new Store(`${name}-${this.random.below(1e9)}`)): Member {
+    const process = new SimProcess(this.scheduler, name);
+    const clock = new SimClock(process);
+    const bootstrap = new Bootstrap({
+      clock,
+      logger: silentLogger,
+      caller: { call: (address, method, params) => this.call(address, method, params) },
+      store,
+      self: () => ({ name, address: `${name}:1` }),
+      peers: PEERS,
+      newClusterId: () => `cluster${++this.clusters}`,
+      stopped: () => !process.alive,
+      onPeer: () => {},
+    });
+    const member = { name, store, bootstrap, process };
+    this.members.set(name, member);
+    void bootstrap.run();
+    return member;
+  }
+
+  crash(name: string): Store {
+    const member = this.members.get(name)!;
+    member.process.kill();
+    this.members.delete(name);
+    return member.store;
+  }
+
+  async until(what: string, done: () => boolean): Promise<void> {
+    const reached = await this.scheduler.runUntil(this.scheduler.nowMs + 60_000, done);
+    assert(reached, `not reached: ${what}`);
+  }
+
+  get all(): Member[] {
+    return [...this.members.values()];
+  }
+
+  private async call(address: string, method: string, params: Packable): Promise<Packable> {
+    await new Promise<void>((resolve) => this.scheduler.after(1, "call", resolve));
+    if (this.random.chance(this.loss)) throw new TrilogError("unavailable", "Cannot call: lost");
+    const member = this.members.get(address.split(":")[0]);
+    if (member === undefined) throw new TrilogError("unavailable", "Cannot call: nobody there");
+    const answer = this.answer(member, method, params);
+    if (this.random.chance(this.loss)) {
+      throw new TrilogError("deadline_exceeded", "Cannot call: answer lost");
+    }
+    return answer;
+  }
+
+  private answer(member: Member, method: string, params: Packable): Packable {
+    if (method === HELLO_METHOD) return member.bootstrap.hello();
+    if (method === PREPARE_METHOD) return member.bootstrap.prepare(params);
+    assertEquals(method, JOIN_METHOD);
+    this.joined.push(joinCodec.decode(params, "join").replicaId);
+    return null;
+  }
+}
+
+Deno.test("three blank nodes found one cluster with all of them as voters", async () => {
+  const world = new World();
+  for (const { name } of PEERS) world.start(name);
+  await world.until("all are members", () => world.all.every(({ store }) => store.isMember()));
+  const ids = world.all.map(({ store }) => store.replicaId).sort();
+  for (const { store } of world.all) {
+    assertEquals(store.cluster, "cluster1");
+    assertEquals(store.stored?.membership.voters, ids);
+  }
+});
+
+Deno.test("nobody founds while one of --peers is missing", async () => {
+  const world = new World();
+  world.start("a1");
+  world.start("a2");
+  await world.scheduler.runUntil(30_000);
+  assert(world.all.every(({ store }) => !store.isMember() && store.founding() === null));
+  world.start("a3");
+  await world.until("all are members", () => world.all.every(({ store }) => store.isMember()));
+});
+
+Deno.test("a blank node that meets a member asks to be taken in and never founds", async () => {
+  const world = new World();
+  for (const { name } of PEERS) world.start(name);
+  await world.until("all are members", () => world.all.every(({ store }) => store.isMember()));
+  world.crash("a3");
+  const wiped = world.start("a3");
+  await world.until("it has joined", () => wiped.store.isMember());
+  assertEquals(wiped.store.cluster, "cluster1");
+  assertEquals(wiped.store.founding(), null);
+  assert(world.joined.includes(wiped.store.replicaId));
+});
+
+Deno.test("whatever is lost and whoever crashes or is wiped meanwhile, there is one cluster", async () => {
+  for (let seed = 1; seed <= 60; seed += 1) {
+    const world = new World(new Prng(seed));
+    world.loss = 0.3;
+    for (const { name } of PEERS) world.start(name);
+    for (let round = 0; round < 6; round += 1) {
+      await world.scheduler.runUntil(world.scheduler.nowMs + world.random.below(400));
+      const { name } = world.random.pick(PEERS);
+      const store = world.crash(name);
+      // A member that is wiped comes back blank; nobody is a member here yet unless all stored it.
+      const wiped = world.random.chance(0.3) && !store.isMember();
+      world.start(name, wiped ? undefined : store);
+    }
+    world.loss = 0;
+    await world.until("all are members", () => world.all.every(({ store }) => store.isMember()));
+    const clusters = new Set(world.all.map(({ store }) => store.cluster));
+    assertEquals(clusters.size, 1, `seed ${seed}`);
+  }
+});
