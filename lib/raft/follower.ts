@@ -84,10 +84,12 @@ function acceptAppend(core: Core, request: AppendRequest, match: Index): void {
   });
 }
 
-/** Says where the logs may still match: never below the commit index. */
+/**
+ * Says where the logs may still match. That is never below the commit index: from there on a
+ * leader's terms are at least the term committed here.
+ */
 function rejectAppend(core: Core, { from, prev, round }: AppendRequest): void {
-  const { log } = core;
-  const hint = log.lastAtMost(prev.index, prev.term);
+  const { index, term } = core.log.lastAtMost(prev.index, prev.term);
   core.send({
     kind: "append_response",
     from: core.id,
@@ -96,9 +98,7 @@ function rejectAppend(core: Core, { from, prev, round }: AppendRequest): void {
     round,
     prevIndex: prev.index,
     match: null,
-    hint: hint.index >= log.commit
-      ? { index: hint.index, term: hint.term }
-      : { index: log.commit, term: log.termAt(log.commit)! },
+    hint: { index, term },
   });
 }
 

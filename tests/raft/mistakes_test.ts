@@ -176,6 +176,7 @@ Deno.test("mistake 4: a pre-vote is no vote: it is not stored, binds nobody and 
     owedLeaseMs: 0,
   };
   cluster.receive({ ...vote, preVote: true });
+  cluster.receive({ ...vote, preVote: true, requestTerm: 2 });
   assertEquals(cluster.status("2").role, "candidate");
   cluster.receive({ ...vote, preVote: false });
   assertEquals(cluster.status("2").role, "leader");
@@ -333,6 +334,33 @@ Deno.test("mistake 10: a snapshot that is not newer than the commit index change
   assertEquals(sent(cluster, "append_response", "2").map(({ match }) => match), [3]);
 });
 
+Deno.test("mistake 10: a candidate whose log an installed snapshot cuts gives its campaign up", () => {
+  const cluster = new Cluster({ disks: { "2": diskOf([1, 1, 1, 1, 1]) } });
+  cluster.step("2", {
+    kind: "message",
+    message: { kind: "timeout_now", from: "1", to: "2", term: 1 },
+  });
+  speak(cluster, "2");
+  const meta = {
+    last: { index: 3, term: 2 },
+    timeMs: 9,
+    membership: membershipOf(["1", "2", "3"]),
+  };
+  cluster.receive({ kind: "snapshot_installed", from: "1", to: "2", term: 2, meta });
+  // A vote for the log that ended at 5/1 must not elect the log that ends at 3/2.
+  cluster.receive({
+    kind: "vote_response",
+    from: "3",
+    to: "2",
+    term: 2,
+    preVote: false,
+    requestTerm: 2,
+    granted: true,
+    owedLeaseMs: 0,
+  });
+  assertEquals([cluster.status("2").role, cluster.status("2").last.index], ["follower", 3]);
+});
+
 Deno.test("mistake 14: no membership change before the own no-op is committed", () => {
   const fresh = new Cluster({ voters: ["1", "2"] });
   fresh.onReady = (node, ready) => {
@@ -456,6 +484,40 @@ Deno.test("mistake 17: a lease is shorter by the assumed clock error, and counts
   cluster.nowMs += 9;
   cluster.settle();
   assertEquals(cluster.status("1").leaseUntilMs, sentMs + 54);
+});
+
+Deno.test("mistake 17: a new leader commits nothing while the old one may still hold its lease", () => {
+  const cluster = new Cluster({ options: { leaseMs: 90 } });
+  cluster.elect("1");
+  cluster.advance(150);
+  cluster.isolate("1");
+  const until = cluster.status("1").leaseUntilMs!;
+  for (const id of ["2", "3"]) cluster.step(id, { kind: "peer_unreachable", peer: "1" });
+  while (cluster.status("2").commit === 1 && cluster.status("3").commit === 1) {
+    assertEquals(cluster.node("1").raft.leaseValid(cluster.nowMs), cluster.nowMs < until);
+    cluster.advance(1, undefined, 1);
+  }
+  assert(cluster.nowMs >= until, `committed at ${cluster.nowMs}, lease until ${until}`);
+  assert(cluster.nowMs <= until + 10, "and it waits no longer than it must");
+});
+
+Deno.test("mistake 17: a transfer gives the lease up first and for the rest of the term, so the next leader need not wait", () => {
+  const cluster = new Cluster({ options: { leaseMs: 90 } });
+  cluster.elect("1");
+  cluster.advance(150);
+  cluster.isolate("3");
+  cluster.step("1", { kind: "transfer_leadership", to: "3" });
+  assertEquals(cluster.status("1").leaseUntilMs, null);
+  cluster.advance(ELECTION_MS + 20, ["1", "2"]);
+  assertEquals([cluster.status("1").transferTo, cluster.status("1").role], [null, "leader"]);
+  assertEquals(
+    cluster.status("1").leaseUntilMs,
+    null,
+    "the word to campaign may still be under way",
+  );
+  cluster.step("1", { kind: "transfer_leadership", to: "2" });
+  cluster.settle(["1", "2"]);
+  assertEquals(cluster.status("2").readReady, true, "in no time");
 });
 
 Deno.test("mistake 17: a node owes the whole lease from its start, for it may have forgotten one", () => {

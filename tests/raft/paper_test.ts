@@ -395,6 +395,37 @@ Deno.test("6: a change is carried on by the next leader, which leaves the joint 
   assertEquals([membership.voters, membership.outgoing], [["1", "2", "4"], []]);
 });
 
+Deno.test("6: who an uncommitted configuration leaves out may still have to lead until it is committed", () => {
+  const disk = () => diskOf([1], {}, ["1", "2"]);
+  const cluster = new Cluster({ voters: ["1", "2"], disks: { "1": disk(), "2": disk() } });
+  cluster.elect("1");
+  cluster.change("1", targetOf(["2"]));
+  cluster.onReady = (node, ready) => {
+    // The final configuration reaches nobody else.
+    if (node.id === "1" && node.status.membership.outgoing.length === 0) {
+      assert(ready.entries.length > 0);
+      cluster.cut.add("1>2");
+    }
+  };
+  while (!cluster.cut.has("1>2")) {
+    for (const id of ["1", "2"]) {
+      cluster.take(id);
+      cluster.sync(id);
+    }
+    cluster.deliverAll();
+  }
+  cluster.onReady = () => {};
+  cluster.sync("1");
+  cluster.restart("1");
+  cluster.restart("2");
+  cluster.heal();
+  assertEquals(cluster.status("1").membership.voters, ["2"]);
+  assertEquals(cluster.status("2").membership.outgoing, ["1", "2"]);
+  cluster.advance(10 * ELECTION_MS);
+  assertEquals([cluster.status("2").role, cluster.status("1").role], ["leader", "follower"]);
+  assertEquals(cluster.status("2").membership.outgoing, []);
+});
+
 Deno.test("6: servers disregard RequestVote when they believe a current leader exists", () => {
   const cluster = new Cluster();
   cluster.elect("1");

@@ -3,7 +3,7 @@ import { Prng } from "../../lib/base/prng.ts";
 import type { Message, ReplicaId } from "../../lib/raft/types.ts";
 import { Cluster, targetOf, type TestNode } from "./harness.ts";
 
-const SEEDS = 300;
+const SEEDS = 200;
 const STEPS = 3_000;
 
 /** A cluster under random orders, with the faults and the load that its seed picks. */
