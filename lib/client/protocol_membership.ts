@@ -109,6 +109,12 @@ export interface AssignedReplica {
    */
   readonly founders: readonly string[];
   readonly bootstrap: boolean;
+  /**
+   * Last known term of a leader, and index of the newest membership known to be committed: a
+   * blank replica hears nobody who is behind (`lib/replica/floor.ts`).
+   */
+  readonly leaderTerm: number;
+  readonly membershipIndex: number;
   readonly settings: TopicSettings;
 }
 export const assignedReplica: Codec<AssignedReplica> = record<AssignedReplica>({
@@ -119,6 +125,8 @@ export const assignedReplica: Codec<AssignedReplica> = record<AssignedReplica>({
   replicas: list(token),
   founders: list(token),
   bootstrap: flag,
+  leaderTerm: whole,
+  membershipIndex: whole,
   settings: topicSettings,
 });
 

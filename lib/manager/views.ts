@@ -75,6 +75,8 @@ function assignedOf(topic: Topic, replicaId: string): Assignments["replicas"][nu
       // Once told to delete its replica, a broker must not begin again with the first membership:
       // it would forget the votes it gave and the entries it acknowledged as a founder.
       bootstrap: founders.includes(replicaId) && !retired.includes(replicaId),
+      leaderTerm: partition.leaderTerm,
+      membershipIndex: partition.membershipIndex,
       settings: topic.settings,
     }];
   });

@@ -99,6 +99,8 @@ const samples: readonly Sample[] = [
           replicas: ["00ff"],
           founders: ["00ff"],
           bootstrap: true,
+          leaderTerm: 7,
+          membershipIndex: 40,
           settings,
         }],
         tombstones: [where],
