@@ -15,7 +15,7 @@ import {
 } from "../../lib/raft/membership.ts";
 import { quorumValue, quorumVote } from "../../lib/raft/quorum.ts";
 import type { Membership, ReplicaId } from "../../lib/raft/types.ts";
-import { membershipOf, targetOf } from "./harness.ts";
+import { membershipOf, targetOf } from "./disks.ts";
 
 const DATA = join(import.meta.dirname!, "../../../shared/data/etcd-raft");
 const MISSING = !existsSync(DATA);

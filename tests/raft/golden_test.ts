@@ -9,7 +9,8 @@ import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 import { describeMessage, describeReady, describeStatus } from "../../lib/raft/describe.ts";
 import type { Message, RaftOptions, ReplicaId } from "../../lib/raft/types.ts";
-import { Cluster, targetOf } from "./harness.ts";
+import { targetOf } from "./disks.ts";
+import { Cluster } from "./harness.ts";
 
 const FOLDER = join(import.meta.dirname!, "golden");
 const REWRITE = Deno.args.includes("--rewrite");

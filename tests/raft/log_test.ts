@@ -2,7 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { InvariantError } from "../../lib/base/assert.ts";
 import { Log } from "../../lib/raft/log.ts";
 import { Rounds } from "../../lib/raft/rounds.ts";
-import { commandAt, diskOf, initialOf } from "./harness.ts";
+import { commandAt, diskOf, initialOf } from "./disks.ts";
 
 function logOf(terms: readonly number[], commit = 0): Log {
   const log = new Log(initialOf(diskOf([])));

@@ -6,7 +6,7 @@ import { encodeMembership } from "../../lib/raft/membership.ts";
 import { messageFromWire, messageToWire } from "../../lib/raft/message.ts";
 import { EntryKind, type Message } from "../../lib/raft/types.ts";
 import { Prng } from "../../lib/base/prng.ts";
-import { membershipOf } from "./harness.ts";
+import { membershipOf } from "./disks.ts";
 
 const envelope = { from: "a", to: "b", term: 7 };
 const entry = (index: number, kind: EntryKind, data: Uint8Array) => ({

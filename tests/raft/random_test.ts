@@ -1,7 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { Prng } from "../../lib/base/prng.ts";
 import type { Message, ReplicaId } from "../../lib/raft/types.ts";
-import { Cluster, targetOf, type TestNode } from "./harness.ts";
+import { targetOf } from "./disks.ts";
+import { Cluster, type TestNode } from "./harness.ts";
 
 const SEEDS = 200;
 const STEPS = 3_000;
