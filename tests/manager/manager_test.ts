@@ -150,6 +150,14 @@ Deno.test("a leader that comes back has forgotten what it heard before", async (
   managers.stop();
 });
 
+Deno.test("a leader that lost its quorum hands out no assignments, they may be out of date", async () => {
+  const managers = await managersWith(3);
+  await managers.createTopic("logs");
+  managers.quorum = false;
+  await refusal(() => managers.heartbeat("b1"), "unavailable");
+  managers.stop();
+});
+
 Deno.test("a broker of another cluster is refused", async () => {
   const managers = await managersWith(0);
   const foreign = { id: "b1", replicaId: "r", address: "b1:1", rack: "", clusterId: "c2" };
@@ -191,6 +199,10 @@ Deno.test("a reported leader is in everybody's metadata, and sizes in the leader
   assertEquals(servers.map(({ role }) => role), ["leader", "follower", "follower"]);
   const stale = await managers.ask(clusterStatusMethod, { consistency: "stale" }, "m3");
   assertEquals(stale.brokers.map(({ lastHeartbeatMs }) => lastHeartbeatMs), [null, null, null]);
+  managers.elect("m2");
+  await managers.pass(second);
+  managers.elect("m1");
+  assertEquals((await managers.status()).partitions[0].sizeBytes, 0, "old news");
   managers.stop();
 });
 
