@@ -276,7 +276,7 @@ class WatchedTransport implements PeerTransport {
   private watch(to: ReplicaId, group: string, wire: Packable): void {
     const message = messageFromWire(this.self, to, wire);
     if (message.kind === "append_response" && message.match !== null) {
-      this.promised(group).acknowledged(this.self, message.match);
+      this.promised(group).acknowledged(this.self, message.match, message.term);
     } else if (message.kind === "vote_response" && !message.preVote && message.granted) {
       this.promised(group).voted(this.self, message.requestTerm, to);
     }

@@ -44,8 +44,8 @@ export class GroupOracle {
   /** Votes that left a node, by `replica/term`. */
   private readonly votes = new Map<string, ReplicaId>();
   private readonly shown = new Map<ReplicaId, Shown>();
-  /** Highest index that each replica has called durable in the present step. */
-  private readonly acknowledgements = new Map<ReplicaId, Index>();
+  /** What each replica has called durable in the present step, and to the leader of which term. */
+  private readonly acknowledgements = new Map<ReplicaId, LogId[]>();
   private broken: string | null = null;
 
   constructor(group: string) {
@@ -89,15 +89,17 @@ export class GroupOracle {
     );
   }
 
-  /** A replica tells a leader that it holds everything up to `match` durably. */
-  acknowledged(id: ReplicaId, match: Index): void {
-    this.acknowledgements.set(id, Math.max(match, this.acknowledgements.get(id) ?? 0));
+  /** A replica tells the leader of a term that it holds everything up to `match` durably. */
+  acknowledged(id: ReplicaId, match: Index, term: Term): void {
+    const list = this.acknowledgements.get(id) ?? [];
+    list.push({ index: match, term });
+    this.acknowledgements.set(id, list);
   }
 
   /** Checks one replica after a step of its process. */
   check(replica: Replica): void {
     const { store } = replica;
-    const { id, role, term, commit, synced, last } = replica.status();
+    const { id, role, term, commit, synced, last, firstIndex } = replica.status();
     const before = this.shown.get(id);
     this.demand(commit <= last.index, `${id}: commit ${commit} is beyond its log's end`);
     this.demand(replica.appliedIndex <= commit, `${id}: applied what is not committed`);
@@ -106,12 +108,8 @@ export class GroupOracle {
       this.demand(replica.appliedIndex >= before.applied, `${id}: applied went back`);
       this.demand(term >= before.term, `${id}: term went back from ${before.term} to ${term}`);
     }
-    const acknowledged = this.acknowledgements.get(id) ?? 0;
-    this.acknowledgements.delete(id);
-    this.demand(
-      acknowledged <= synced,
-      `durability: ${id} acknowledged entry ${acknowledged} and had synced ${synced}`,
-    );
+    // What a stored snapshot stands for is durable, whatever becomes of its entries' sync.
+    this.checkAcknowledgements(id, term, Math.max(synced, firstIndex - 1));
     this.highest = Math.max(this.highest, replica.appliedIndex);
     if (role === "leader") this.checkElection(id, term);
     const shown: Shown = {
@@ -180,6 +178,20 @@ export class GroupOracle {
         equalBytes(known.command, command),
       `state machine safety: ${replica} applied another command at index ${context.index}`,
     );
+  }
+
+  /**
+   * An answer to an older leader may speak of entries that a newer one has replaced since: it was
+   * true when they stood in the log, and that leader can commit nothing more by it.
+   */
+  private checkAcknowledgements(id: ReplicaId, term: Term, durable: Index): void {
+    for (const acknowledged of this.acknowledgements.get(id) ?? []) {
+      this.demand(
+        acknowledged.term < term || acknowledged.index <= durable,
+        `durability: ${id} acknowledged entry ${acknowledged.index}, durable is ${durable}`,
+      );
+    }
+    this.acknowledgements.delete(id);
   }
 
   /** Notes and compares the terms of what a replica has newly applied. */
