@@ -84,6 +84,8 @@ export class Cluster {
   readonly random: Prng;
   /** Directed links that lose everything: `from>to`. */
   readonly cut: Set<string> = new Set();
+  /** How fast nodes' clocks go, where not at the speed of `nowMs`. */
+  readonly clockRates: Map<ReplicaId, number> = new Map();
   onReady: (node: TestNode, ready: Ready) => void = () => {};
   onDeliver: (message: Message) => void = () => {};
   private requests = 0;
@@ -144,7 +146,7 @@ export class Cluster {
     const node = this.node(id);
     if (!node.alive) return;
     const before = node.status;
-    node.raft.step(input, this.nowMs);
+    node.raft.step(input, this.nowMs * (this.clockRates.get(id) ?? 1));
     const after = node.status;
     checkState(after);
     checkTransition(before, after, input);

@@ -26,11 +26,13 @@ class Schedule {
       seed,
       options: {
         leaseMs: leased ? 60 : 0,
+        diskStallMs: this.random.pick([40, 1_000_000]),
         maxAppendBytes: this.random.pick([64, 256, 1 << 20]),
         maxInflightMessages: this.random.between(1, 8),
         entryCacheBytes: this.random.pick([0, 200, 1 << 20]),
       },
     });
+    for (const id of this.ids) this.cluster.clockRates.set(id, 1 + this.random.next() * 0.009);
     this.loss = this.random.pick([0, 0.05, 0.3]);
     this.repeat = this.random.pick([0, 0.1, 0.5]);
   }
@@ -59,6 +61,7 @@ class Schedule {
     else if (dice < 988) cluster.step(id, { kind: "transfer_leadership", to: this.other() });
     else if (dice < 992) cluster.step(id, { kind: "peer_unreachable", peer: this.other() });
     else if (dice < 996) this.cutOrHeal(id);
+    else if (dice < 998) cluster.step(id, { kind: "resume" });
     else cluster.settle(this.ids.filter((one) => cluster.node(one).alive));
   }
 
