@@ -6,7 +6,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { Prng } from "../../lib/base/prng.ts";
-import { change, command, commands, membershipOf, openLog } from "./fixtures.ts";
+import { change, command, commands, directory, membershipOf, openLog } from "./fixtures.ts";
 import { type Fate, type Image, JournalDisk } from "./journal_disk.ts";
 import { comparable, mayBe, Recorder, stateOf } from "./recorder.ts";
 
@@ -37,6 +37,7 @@ function appendScript(run: Recorder): void {
     if (index % 3 === 0) run.sync();
   }
   run.append({ term: 4, vote: "r3", commit: 20 }, commands(21, 22, 4));
+  run.append({ term: 4, vote: "r3", commit: 24 }, commands(23, 24, 4));
   run.log.mark();
 }
 
@@ -84,6 +85,17 @@ const scripts: Readonly<Record<string, (run: Recorder) => void>> = {
   "appends, votes and replaced suffixes": appendScript,
   "trims and adopted snapshots": snapshotScript,
 };
+
+Deno.test("unfinished files are removed by the next opening, and only those", () => {
+  const disk = new JournalDisk();
+  const log = openLog(disk);
+  const meta = { last: { index: 9, term: 1 }, timeMs: 1, membership: membershipOf("r1") };
+  log.beginSnapshot(meta).write(new Uint8Array(100_000));
+  const unfinished = () => disk.list(directory).filter((name) => name.endsWith(".tmp")).length;
+  assertEquals(unfinished(), 1);
+  assertEquals(openLog(disk).snapshots(), []);
+  assertEquals(unfinished(), 0);
+});
 
 const kept: Fate = { kind: "kept" };
 const lost: Fate = { kind: "lost" };

@@ -38,7 +38,6 @@ export class JournalDisk implements Disk {
   private readonly initial: { readonly path: string; readonly node: FileNode; bytes: Uint8Array }[];
   private readonly changes: Change[] = [];
   private readonly names = new Map<string, FileNode>();
-  private readonly directories = new Set<string>();
   private readonly locks = new Set<string>();
   /** Bytes that all files may take together. */
   capacityBytes = Infinity;
@@ -114,9 +113,8 @@ export class JournalDisk implements Disk {
     }
   }
 
-  makeDirectory(path: string): void {
-    this.directories.add(path);
-  }
+  /** Directories are there as soon as a file is. */
+  makeDirectory(_path: string): void {}
 
   list(path: string): string[] {
     const prefix = path === "" ? "" : `${path}/`;

@@ -92,6 +92,7 @@ export function stateOf(log: LogStore): State {
   const { hardState, snapshot } = log.recovered;
   const from = (snapshot?.last.index ?? 0) + 1;
   assert(log.firstIndex() <= from, "the entries reach down to the base");
+  assert(hardState.commit <= log.lastIndex(), "no more is committed than is there");
   return { hardState, base: snapshot, entries: allEntries(log, from) };
 }
 

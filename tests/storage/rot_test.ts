@@ -154,6 +154,22 @@ Deno.test("a synced record that a misdirected write put elsewhere fences the log
   assertFenced(withFile(newest, bytes), newest, newestSyncedBytes, "a record in another's place");
 });
 
+Deno.test("a sound record of the same segment that lies in another's place fences the log", () => {
+  const disk = new JournalDisk();
+  const log = openLog(disk);
+  log.append({ term: 1, vote: "r1", commit: 0 }, []);
+  log.append({ term: 2, vote: "r2", commit: 0 }, []);
+  log.close();
+  const [path, bytes] = [...disk.image()].find(([name]) => name.endsWith(".segment"))!;
+  const recordBytes = 42;
+  const second = bytes.length - 40 - recordBytes;
+  const stale = bytes.slice();
+  stale.set(bytes.subarray(second - recordBytes, second), second);
+  const image = new Map(disk.image()).set(path, stale);
+  const thrown = assertThrows(() => openLog(new JournalDisk(image)), CorruptFileError);
+  assertEquals([thrown.file, thrown.offset], [path, second]);
+});
+
 Deno.test("another group's segment under this group's name fences the log", () => {
   const other = new JournalDisk();
   openLog(other, { group: "p/2/0" }).close();
