@@ -8,6 +8,7 @@ import { VERSION } from "./lib/cli/version.ts";
 /** Each import is written out, so that the bundler finds it; each runs only when it is needed. */
 const commands: CommandTable = {
   atm: () => import("./cmd/atm.ts"),
+  broker: () => import("./cmd/broker.ts"),
   cluster: () => import("./cmd/cluster.ts"),
   completions: () => import("./cmd/completions.ts"),
   inspect: () => import("./cmd/inspect.ts"),

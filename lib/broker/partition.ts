@@ -53,6 +53,8 @@ export class PartitionMachine implements StateMachine {
    * a part of the state: it tells the broker what to drop.
    */
   trimmedTo = 0;
+  /** Stamps of commands seen since the start, like `trimmedTo` no part of the state. */
+  private stamps = { term: 0, lastMs: 0, ofEarlierTermsMs: 0 };
 
   /** Offset of the first message that is kept; the end offset where there is none. */
   get startOffset(): number {
@@ -116,7 +118,19 @@ export class PartitionMachine implements StateMachine {
     };
   }
 
+  /** Stamp of the last command seen from leaders before `term`; 0 where there was none. */
+  stampBefore(term: number): number {
+    const { stamps } = this;
+    return stamps.term < term ? stamps.lastMs : stamps.ofEarlierTermsMs;
+  }
+
   apply(command: Uint8Array, context: ApplyContext): Uint8Array {
+    const { stamps } = this;
+    if (context.term !== stamps.term) {
+      stamps.ofEarlierTermsMs = stamps.lastMs;
+      stamps.term = context.term;
+    }
+    stamps.lastMs = context.timeMs;
     return answered(() =>
       isBatch(command)
         ? produceAnswer.encode(this.append(command, context))

@@ -1,0 +1,237 @@
+/**
+ * The broker role: one process with many partitions. It opens what its disk holds, registers with
+ * the managers, makes what it hosts as they want it, and serves producers and consumers.
+ */
+
+import { type Clock, sleep, type Timer } from "../base/clock.ts";
+import { toTrilogError, TrilogError } from "../base/errors.ts";
+import { Managers } from "../client/managers.ts";
+import {
+  type Assignments,
+  claimMethod,
+  commitMethod,
+  fetchMethod,
+  listOffsetsMethod,
+  type Method,
+  produceMethod,
+} from "../client/protocol.ts";
+import type { Call } from "../net/rpc.ts";
+import type { NodeInfo, ReplicaId } from "../raft/types.ts";
+import { type ProcessOptions, ServerProcess } from "../replica/process.ts";
+import { Fetching } from "./fetching.ts";
+import { Hosting } from "./hosting.ts";
+import { ManagerLink } from "./manager_link.ts";
+import { claim, commit, listOffsets } from "./offsets.ts";
+import { produce } from "./producing.ts";
+import { Retention } from "./retention.ts";
+import type { ServedPartition } from "./served_partition.ts";
+import { Steering } from "./steering.ts";
+
+export interface BrokerOptions extends Omit<ProcessOptions, "addressOf" | "onMembership"> {
+  /** Addresses of some managers. */
+  readonly managers: readonly string[];
+  /** Failure domain; empty for none. */
+  readonly rack: string;
+  /** A segment of a partition's log is closed at this size. */
+  readonly segmentBytes: number;
+  /** How often retention is looked after; default five seconds. */
+  readonly retentionEveryMs?: number;
+}
+
+const HAND_OVER_MS = 2_000;
+const RETENTION_EVERY_MS = 5_000;
+
+export class Broker {
+  readonly process: ServerProcess;
+  readonly hosting: Hosting;
+  private readonly steering: Steering;
+  private readonly link: ManagerLink;
+  private readonly fetching: Fetching;
+  private readonly retention: Retention;
+  private readonly clock: Clock;
+  private retentionTimer: Timer | null = null;
+  private stopping = false;
+
+  private constructor(private readonly options: BrokerOptions) {
+    const { clock, logger, random } = options;
+    this.clock = clock;
+    this.process = new ServerProcess({
+      ...options,
+      addressOf: (id, node) => this.dialAddress(id, node),
+      onCorrupt: (group, error) => this.rotted(group, error),
+      onFatal: (error) => this.fatal(error),
+    });
+    const { directory, host, caller } = this.process;
+    this.hosting = new Hosting({ ...options, host, cluster: () => directory.cluster });
+    this.steering = new Steering({
+      self: directory.replicaId,
+      hosting: this.hosting,
+      clock,
+      logger,
+      electionTimeoutMs: options.electionTimeoutMs,
+      onNews: () => this.link.tellNews(),
+      rebuild: () => {},
+    });
+    this.link = new ManagerLink({
+      managers: new Managers(caller, clock, random, options.managers),
+      clock,
+      logger,
+      registration: () => ({
+        id: options.name,
+        replicaId: directory.replicaId,
+        address: this.process.address,
+        rack: options.rack,
+        clusterId: directory.cluster,
+      }),
+      heartbeat: () => ({
+        replicaId: directory.replicaId,
+        assignmentVersion: this.steering.version,
+        led: this.steering.led(),
+        hosted: [...this.hosting.all()].map(({ notes: { groupId, epoch } }) => ({
+          groupId,
+          epoch,
+        })),
+      }),
+      onRegistered: ({ clusterId }) => directory.becomeMember(clusterId),
+      onAssignments: (assignments) => this.take(assignments),
+      onRefused: (error) => this.fatal(error),
+    });
+    this.fetching = new Fetching(clock);
+    this.retention = new Retention({ clock, logger });
+  }
+
+  /**
+   * Opens the data directory and every replica in it, binds the port and starts; registration goes
+   * on in the background for as long as it takes.
+   */
+  static start(options: BrokerOptions): Broker {
+    const broker = new Broker(options);
+    try {
+      broker.hosting.openAll();
+      broker.serve();
+    } catch (thrown) {
+      void broker.process.stop();
+      throw thrown;
+    }
+    return broker;
+  }
+
+  /** Address that others dial. */
+  get address(): string {
+    return this.process.address;
+  }
+
+  /** Hands leaderships over, then stops; nothing acknowledged is lost either way. */
+  async stop(): Promise<void> {
+    if (this.stopping) return;
+    this.stopping = true;
+    this.end();
+    const { host } = this.process;
+    host.handOverLeaderships();
+    const endMs = this.clock.monotonicMs() + HAND_OVER_MS;
+    while (this.leadsOthers() && this.clock.monotonicMs() < endMs) await sleep(this.clock, 5);
+    for (const partition of this.hosting.partitions()) partition.wakeAll();
+    await this.process.stop();
+  }
+
+  private serve(): void {
+    this.handle(produceMethod, (partition, request) => produce(partition, request));
+    this.handle(
+      fetchMethod,
+      (partition, request, call) => this.fetching.fetch(partition, request, () => call.signal),
+    );
+    this.handle(listOffsetsMethod, (partition, request) => listOffsets(partition, request));
+    this.handle(claimMethod, (partition, request) => claim(partition, request));
+    this.handle(commitMethod, (partition, request) => commit(partition, request));
+    this.process.listen();
+    this.steering.start();
+    void this.link.run();
+    this.lookAfterRetention();
+  }
+
+  /** Serves a method of one partition, which the request names by group and epoch. */
+  private handle<Request extends { readonly groupId: string; readonly epoch: number }, Answer>(
+    method: Method<Request, Answer>,
+    run: (partition: ServedPartition, request: Request, call: Call) => Promise<Answer>,
+  ): void {
+    this.process.rpc.handle(method.name, async (params, call) => {
+      const request = method.request.decode(params, method.name);
+      const partition = this.partition(request.groupId, request.epoch);
+      try {
+        return method.answer.encode(await run(partition, request, call));
+      } catch (thrown) {
+        throw this.seenRot(partition, thrown);
+      }
+    });
+  }
+
+  /** Throws `unknown_group`: the caller's metadata, or this broker's assignments, are old. */
+  private partition(groupId: string, epoch: number): ServedPartition {
+    const partition = this.hosting.get(groupId)?.partition ?? null;
+    if (partition !== null && partition.epoch === epoch) return partition;
+    const state = partition === null ? "it is not hosted here" : `its epoch is ${partition.epoch}`;
+    throw new TrilogError("unknown_group", `Cannot serve ${groupId} in epoch ${epoch}: ${state}`);
+  }
+
+  private seenRot(partition: ServedPartition, thrown: unknown): unknown {
+    if (!(thrown instanceof TrilogError) || thrown.code !== "corrupt") return thrown;
+    this.rotted(partition.replica.group, thrown);
+    const message = `Cannot serve ${partition.label}: its replica here has rotted`;
+    return new TrilogError("unknown_group", message, { cause: thrown });
+  }
+
+  private rotted(group: string, error: TrilogError): void {
+    const hosted = this.hosting.byRaftGroup(group);
+    if (hosted !== undefined && hosted.notes.state === "open") this.hosting.fence(hosted, error);
+  }
+
+  private take(assignments: Assignments): void {
+    const { directory, peers } = this.process;
+    for (const id of assignments.superseded) {
+      if (!directory.peerRecord(id).superseded) this.process.supersede(id);
+    }
+    this.steering.take(assignments);
+    for (const { replica } of this.hosting.partitions()) {
+      for (const [id, node] of Object.entries(replica.raft.membership.nodes)) {
+        if (id !== directory.replicaId) peers.setAddress(id, this.dialAddress(id, node));
+      }
+    }
+  }
+
+  /** The managers know best where a broker is; a membership remembers where it was. */
+  private dialAddress(id: ReplicaId, node: NodeInfo): string {
+    return this.steering?.addressOf(id) ?? node.address;
+  }
+
+  private lookAfterRetention(): void {
+    const everyMs = this.options.retentionEveryMs ?? RETENTION_EVERY_MS;
+    this.retentionTimer = this.clock.after(everyMs, () => {
+      for (const partition of this.hosting.partitions()) {
+        const assigned = this.steering.assigned(partition.groupId);
+        if (assigned !== undefined) this.retention.lookAfter(partition, assigned.settings);
+      }
+      this.lookAfterRetention();
+    });
+  }
+
+  private leadsOthers(): boolean {
+    for (const { replica } of this.hosting.partitions()) {
+      if (replica.isLeader && replica.raft.membership.voters.length > 1) return true;
+    }
+    return false;
+  }
+
+  private end(): void {
+    this.link.stop();
+    this.steering.stop();
+    this.retentionTimer?.cancel();
+  }
+
+  private fatal(thrown: unknown): void {
+    if (this.stopping) return;
+    this.stopping = true;
+    this.end();
+    this.process.host.stop();
+    this.options.onFatal(toTrilogError(thrown));
+  }
+}

@@ -1,0 +1,251 @@
+/**
+ * The replicas on a broker's disk: found at the start and opened at once (their groups may need
+ * their votes before any manager answers), made, fenced and removed. What is to be done is decided
+ * elsewhere (`reconcile.ts`); here it is done so that a crash at any moment leaves nothing that
+ * could do harm. `hosting_notes.ts` says how.
+ */
+
+import type { Clock } from "../base/clock.ts";
+import { toTrilogError, TrilogError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { LogId, Membership } from "../raft/types.ts";
+import type { Host } from "../replica/host.ts";
+import { raftOptions } from "../replica/replica.ts";
+import type { Disk } from "../storage/disk.ts";
+import { createGroupDirectory, type GroupDirectory, listGroups } from "../storage/groups.ts";
+import { GROUPS_DIRECTORY } from "../storage/layout.ts";
+import { openSegmentLog } from "../storage/segment_log.ts";
+import type { LogStore } from "../storage/store.ts";
+import {
+  type HostingNotes,
+  type HostingState,
+  notesOfLost,
+  raftGroup,
+  readNotes,
+  writeNotes,
+} from "./hosting_notes.ts";
+import { PartitionMachine } from "./partition.ts";
+import { dropTrimmed } from "./retention.ts";
+import { type PartitionIdentity, ServedPartition } from "./served_partition.ts";
+
+export interface HostingOptions {
+  readonly disk: Disk;
+  readonly host: Host;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Cluster that the data directory belongs to; null while it is blank. */
+  readonly cluster: () => string | null;
+  readonly segmentBytes: number;
+  readonly heartbeatMs: number;
+  readonly electionTimeoutMs: number;
+}
+
+/** A replica on the disk. */
+export interface Hosted {
+  readonly directory: string;
+  notes: HostingNotes;
+  /** Null unless the replica takes part in its group. */
+  partition: ServedPartition | null;
+}
+
+/** How a replica begins. */
+export interface Beginning extends PartitionIdentity {
+  /** The group's first membership, or null for one that waits for its leader. */
+  readonly bootstrap: Membership | null;
+  readonly assignedVersion: number;
+  readonly floor: LogId;
+}
+
+const NOBODY: Membership = { voters: [], outgoing: [], learners: [], learnersNext: [], nodes: {} };
+export const NO_FLOOR: LogId = { index: 0, term: 0 };
+
+export class Hosting {
+  private readonly groups = new Map<string, Hosted>();
+
+  constructor(private readonly options: HostingOptions) {}
+
+  /** What lies on the disk for a group; undefined where nothing does. */
+  get(groupId: string): Hosted | undefined {
+    return this.groups.get(groupId);
+  }
+
+  all(): IterableIterator<Hosted> {
+    return this.groups.values();
+  }
+
+  *partitions(): Generator<ServedPartition, void, void> {
+    for (const { partition } of this.groups.values()) if (partition !== null) yield partition;
+  }
+
+  /**
+   * Finds what is on the disk, finishes what a crash interrupted, and opens all replicas. Throws
+   * `corrupt` where not even the group of a directory can be told: made anew, that replica could
+   * vote twice.
+   */
+  openAll(): void {
+    for (const found of listGroups(this.options.disk)) {
+      const notes = this.notesOf(found);
+      if (notes === null || notes.state === "creating" || notes.state === "deleting") {
+        this.remove(found.directory);
+        continue;
+      }
+      const known = this.groups.get(notes.groupId);
+      if (known !== undefined && known.notes.epoch > notes.epoch) continue;
+      this.groups.set(notes.groupId, { directory: found.directory, notes, partition: null });
+    }
+    for (const hosted of this.groups.values()) this.open(hosted);
+  }
+
+  /**
+   * The notes on a directory; null where nothing was promised yet. A replica whose notes or whose
+   * whole log are lost is fenced, as long as its group is known.
+   */
+  private notesOf(found: GroupDirectory): HostingNotes | null {
+    const { disk } = this.options;
+    const empty = found.identity === null && found.fault === null;
+    try {
+      const notes = readNotes(disk, found.directory);
+      if (notes === null && empty) return null;
+      if (notes?.state === "open" && empty) return { ...notes, state: "fenced" };
+      if (notes !== null) return notes;
+    } catch (thrown) {
+      if (toTrilogError(thrown).code !== "corrupt") throw thrown;
+    }
+    if (found.identity !== null) return notesOfLost(found.identity.group);
+    throw new TrilogError(
+      "corrupt",
+      `Cannot tell which partition lies in ${found.directory}: neither notes nor log say it`,
+    );
+  }
+
+  /** Makes a replica where there is none, durably, and opens it. Throws `disk_full`. */
+  create(beginning: Beginning): void {
+    const { disk } = this.options;
+    const { bootstrap, groupId, epoch, topic, partition, assignedVersion, floor } = beginning;
+    const directory = createGroupDirectory(disk);
+    const notes: HostingNotes = {
+      groupId,
+      epoch,
+      topic,
+      partition,
+      state: "creating",
+      assignedVersion,
+      floor,
+    };
+    const hosted: Hosted = { directory, notes, partition: null };
+    let store: LogStore;
+    try {
+      writeNotes(disk, directory, notes);
+      store = this.openStore(hosted, bootstrap ?? NOBODY);
+      hosted.notes = { ...notes, state: "open" };
+      writeNotes(disk, directory, hosted.notes);
+    } catch (thrown) {
+      this.remove(directory);
+      throw thrown;
+    }
+    this.groups.set(groupId, hosted);
+    this.start(hosted, store);
+    this.options.logger.info("hosting a new replica", {
+      partition: `${topic}/${partition}`,
+      group: raftGroup(beginning),
+      founder: bootstrap !== null,
+    });
+  }
+
+  /** Opens a replica that lies on the disk; one whose log has rotted is fenced. */
+  open(hosted: Hosted): void {
+    if (hosted.partition !== null || hosted.notes.state !== "open") return;
+    let store: LogStore | null = null;
+    try {
+      store = this.openStore(hosted, null);
+      this.start(hosted, store);
+    } catch (thrown) {
+      store?.close();
+      const error = toTrilogError(thrown);
+      if (error.code !== "corrupt") throw thrown;
+      this.fence(hosted, error);
+    }
+  }
+
+  /** Ends a replica's part in its group for good; its files stay for people to look at. */
+  fence(hosted: Hosted, reason: TrilogError): void {
+    this.close(hosted);
+    this.note(hosted, "fenced");
+    this.options.logger.error("a replica has rotted and takes part no more", {
+      partition: `${hosted.notes.topic}/${hosted.notes.partition}`,
+      directory: hosted.directory,
+      reason: reason.message,
+    });
+  }
+
+  /** Stops a replica; its files stay as they are. */
+  close(hosted: Hosted): void {
+    const { partition } = hosted;
+    if (partition === null) return;
+    hosted.partition = null;
+    this.options.host.close(raftGroup(hosted.notes));
+    partition.wakeAll();
+  }
+
+  /** Removes a replica: only a tombstone or the group itself allows it. */
+  delete(hosted: Hosted): void {
+    this.close(hosted);
+    this.note(hosted, "deleting");
+    this.remove(hosted.directory);
+    this.groups.delete(hosted.notes.groupId);
+    this.options.logger.info("removed a replica", {
+      partition: `${hosted.notes.topic}/${hosted.notes.partition}`,
+      group: raftGroup(hosted.notes),
+    });
+  }
+
+  /** The replica of a Raft group, as the host calls it. */
+  byRaftGroup(group: string): Hosted | undefined {
+    const hosted = this.groups.get(group.slice(0, group.lastIndexOf("@")));
+    return hosted !== undefined && raftGroup(hosted.notes) === group ? hosted : undefined;
+  }
+
+  private openStore(hosted: Hosted, bootstrap: Membership | null): LogStore {
+    const { disk, logger, segmentBytes, cluster } = this.options;
+    const group = raftGroup(hosted.notes);
+    return openSegmentLog(disk, {
+      identity: { cluster: cluster()!, group },
+      directory: hosted.directory,
+      bootstrap,
+      segmentBytes,
+      logger: logger.with({ group }),
+    });
+  }
+
+  private start(hosted: Hosted, store: LogStore): void {
+    const { host, clock } = this.options;
+    const { notes } = hosted;
+    const machine = new PartitionMachine();
+    const replica = host.open({
+      group: raftGroup(notes),
+      machine,
+      store,
+      raft: raftOptions(this.options),
+      compaction: "manual",
+      floor: notes.floor.term === 0 ? undefined : notes.floor,
+    });
+    const partition = new ServedPartition(notes, machine, replica, clock);
+    hosted.partition = partition;
+    replica.onApplied(() => dropTrimmed(partition));
+  }
+
+  /** A full disk does not keep a replica from being fenced or removed: it is found so again. */
+  private note(hosted: Hosted, state: HostingState): void {
+    hosted.notes = { ...hosted.notes, state };
+    try {
+      writeNotes(this.options.disk, hosted.directory, hosted.notes);
+    } catch (thrown) {
+      if (toTrilogError(thrown).code !== "disk_full") throw thrown;
+    }
+  }
+
+  private remove(directory: string): void {
+    this.options.disk.remove(directory);
+    this.options.disk.syncDirectory(GROUPS_DIRECTORY);
+  }
+}

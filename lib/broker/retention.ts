@@ -1,0 +1,85 @@
+/**
+ * Keeps partitions to their limits of size and age. The leader proposes where the log shall begin;
+ * every replica, when it has applied that, drops what lies before its own last checkpoint at or
+ * before that place, so that the checkpoint a follower would be sent still brings everything kept.
+ */
+
+import type { Clock } from "../base/clock.ts";
+import { toTrilogError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { TopicSettings } from "../client/protocol.ts";
+import { encodeCommand } from "./partition_commands.ts";
+import {
+  type ClockWatch,
+  type RetainedSegment,
+  retentionPlan,
+  trustedNowMs,
+  watchClock,
+} from "./partition_retention.ts";
+import type { ServedPartition } from "./served_partition.ts";
+
+export interface RetentionOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+export class Retention {
+  /** Per partition that is led here; a new leadership looks at the clock afresh. */
+  private readonly watches = new WeakMap<
+    ServedPartition,
+    { readonly term: number; readonly watch: ClockWatch }
+  >();
+  private readonly proposing = new WeakSet<ServedPartition>();
+
+  constructor(private readonly options: RetentionOptions) {}
+
+  /** Looks after one partition; call it every few seconds. */
+  lookAfter(partition: ServedPartition, settings: TopicSettings): void {
+    const { replica } = partition;
+    if (!replica.isLeader || this.proposing.has(partition)) return;
+    const { clock, logger } = this.options;
+    const now = { wallMs: clock.wallMs(), monotonicMs: clock.monotonicMs() };
+    const { term } = replica.raft;
+    const known = this.watches.get(partition);
+    const previous = known?.term === term ? known.watch : null;
+    // Stamps of this leader's own say nothing about its clock.
+    const stampMs = partition.machine.stampBefore(term) || now.wallMs;
+    const watch = watchClock(previous, now, stampMs);
+    this.watches.set(partition, { term, watch });
+    if (watch.distrustUntilMs !== null && (previous?.distrustUntilMs ?? null) === null) {
+      logger.warn("the clock leapt forward: retention by age rests", {
+        partition: partition.label,
+      });
+    }
+    const plan = retentionPlan(segmentsOf(partition), settings, trustedNowMs(watch));
+    if (plan.trimTo === null) return;
+    this.proposing.add(partition);
+    logger.info("dropping old messages", {
+      partition: partition.label,
+      reason: plan.reason,
+      before: partition.machine.offsetFrom(plan.trimTo),
+    });
+    const command = encodeCommand({ kind: "trim", index: plan.trimTo });
+    replica.propose(command).catch((thrown) => {
+      logger.debug("could not trim", { reason: toTrilogError(thrown).message });
+    }).finally(() => this.proposing.delete(partition));
+  }
+}
+
+function segmentsOf({ replica: { store } }: ServedPartition): RetainedSegment[] {
+  const stamps = new Map(store.snapshots().map((meta) => [meta.last.index + 1, meta.timeMs]));
+  return store.segmentStarts().map(({ first, bytes }) => ({
+    first,
+    bytes,
+    stampBeforeMs: stamps.get(first) ?? null,
+  }));
+}
+
+/** Drops what an applied trim allows; cheap where there is nothing. */
+export function dropTrimmed({ machine, replica }: ServedPartition): void {
+  const { trimmedTo } = machine;
+  const { store } = replica;
+  if (trimmedTo <= store.firstIndex()) return;
+  const base = store.snapshots().findLast(({ last }) => last.index < trimmedTo);
+  if (base !== undefined && base.last.index >= store.firstIndex()) replica.trimTo(base);
+}

@@ -1,0 +1,81 @@
+/** A partition's replica that takes part in its group, and what waits for its messages. */
+
+import type { Timer } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
+import { TrilogError } from "../base/errors.ts";
+import type { Replica } from "../replica/replica.ts";
+import type { PartitionMachine } from "./partition.ts";
+
+/** Somebody who waits for the partition to go beyond an offset. */
+interface Waiter {
+  readonly offset: number;
+  readonly wake: () => void;
+}
+
+export interface PartitionIdentity {
+  readonly groupId: string;
+  readonly epoch: number;
+  readonly topic: string;
+  readonly partition: number;
+}
+
+export class ServedPartition implements PartitionIdentity {
+  readonly groupId: string;
+  readonly epoch: number;
+  readonly topic: string;
+  readonly partition: number;
+  private readonly waiters = new Set<Waiter>();
+
+  constructor(
+    identity: PartitionIdentity,
+    readonly machine: PartitionMachine,
+    readonly replica: Replica,
+    private readonly clock: Clock,
+  ) {
+    this.groupId = identity.groupId;
+    this.epoch = identity.epoch;
+    this.topic = identity.topic;
+    this.partition = identity.partition;
+    replica.onApplied(() => this.wakeReached());
+  }
+
+  /** `TOPIC/PARTITION`, for people. */
+  get label(): string {
+    return `${this.topic}/${this.partition}`;
+  }
+
+  /** Throws `not_leader`, with the leader's address where it is known. */
+  requireLeader(act: string): void {
+    if (this.replica.isLeader) return;
+    throw new TrilogError("not_leader", `Cannot ${act} ${this.label}: another broker leads it`, {
+      leader: this.replica.leaderAddress(),
+    });
+  }
+
+  /** Resolves when the partition goes beyond `offset`, at {@link wakeAll}, or after `longestMs`. */
+  waitBeyond(offset: number, longestMs: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        timer.cancel();
+        signal.removeEventListener("abort", wake);
+        this.waiters.delete(waiter);
+        resolve();
+      };
+      const waiter: Waiter = { offset, wake };
+      const timer: Timer = this.clock.after(longestMs, wake);
+      signal.addEventListener("abort", wake, { once: true });
+      this.waiters.add(waiter);
+    });
+  }
+
+  /** Whoever waits looks again: leadership has changed, or the replica closes. */
+  wakeAll(): void {
+    for (const { wake } of [...this.waiters]) wake();
+  }
+
+  private wakeReached(): void {
+    if (this.waiters.size === 0) return;
+    const { endOffset } = this.machine;
+    for (const { offset, wake } of [...this.waiters]) if (offset < endOffset) wake();
+  }
+}

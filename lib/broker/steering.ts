@@ -1,0 +1,316 @@
+/**
+ * Makes what this broker hosts as the managers want it: takes in assignments, has `reconcile.ts`
+ * plan, and carries the plan out piece by piece, so that a thousand new replicas do not keep the
+ * ones that serve waiting. Nothing depends on a plan being finished: it is made anew all the time.
+ */
+
+import { type Clock, sleep } from "../base/clock.ts";
+import { toTrilogError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { AssignedReplica, Assignments, LedPartition, Peer } from "../client/protocol.ts";
+import type { Membership, NodeInfo, ReplicaId } from "../raft/types.ts";
+import type { Hosted, Hosting } from "./hosting.ts";
+import { leadingOf, ledReport, type SettledMembership, settledOf } from "./leading.ts";
+import { type Action, type HostedGroup, reconcile } from "./reconcile.ts";
+import type { ServedPartition } from "./served_partition.ts";
+
+export interface SteeringOptions {
+  readonly self: ReplicaId;
+  readonly hosting: Hosting;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly electionTimeoutMs: number;
+  /** Something happened that the managers should hear of before the next heartbeat. */
+  readonly onNews: () => void;
+  /** A fenced replica may be rebuilt, if its group lets it begin anew. */
+  readonly rebuild: (hosted: Hosted, assigned: AssignedReplica) => void;
+}
+
+/** How often leaderships are looked at, and how often everything is reconciled. */
+const LOOK_MS = 100;
+const RECONCILE_MS = 500;
+/** Creating and opening replicas may keep the process this long at a stretch. */
+const STRETCH_MS = 20;
+/** A leader of less than this age stays, and hands over no more often than this. */
+const SETTLE_MS = 1_000;
+const TRANSFER_PAUSE_MS = 5_000;
+
+/** What is remembered of a partition while this process runs. */
+interface Memory {
+  /** Term that this replica leads in, or 0. */
+  ledTerm: number;
+  ledSinceMs: number;
+  settled: SettledMembership;
+  changing: boolean;
+  transferredMs: number;
+}
+
+export class Steering {
+  private assignments: Assignments | null = null;
+  private peers = new Map<ReplicaId, Peer>();
+  private wanted = new Map<string, AssignedReplica>();
+  private readonly memories = new WeakMap<ServedPartition, Memory>();
+  private running = false;
+  private reconciledMs = -Infinity;
+  private stopped = false;
+
+  constructor(private readonly options: SteeringOptions) {}
+
+  start(): void {
+    this.options.clock.after(LOOK_MS, () => {
+      if (this.stopped) return;
+      this.look();
+      this.start();
+    });
+  }
+
+  stop(): void {
+    this.stopped = true;
+  }
+
+  /** Version of the assignments that are being made so; 0 before the first. */
+  get version(): number {
+    return this.assignments?.version ?? 0;
+  }
+
+  /** What is wanted of a group here; undefined where nothing is, or where it is not known yet. */
+  assigned(groupId: string): AssignedReplica | undefined {
+    return this.wanted.get(groupId);
+  }
+
+  /** Where a replica is to be found, as the managers say. */
+  addressOf(id: ReplicaId): string | undefined {
+    return this.peers.get(id)?.address;
+  }
+
+  /** Takes in newer assignments. Older ones are passed over: placements never go back. */
+  take(assignments: Assignments): void {
+    if (assignments.version <= this.version) return;
+    this.assignments = assignments;
+    this.peers = new Map(assignments.peers.map((peer) => [peer.replicaId, peer]));
+    this.wanted = new Map(assignments.replicas.map((replica) => [replica.groupId, replica]));
+    this.reconcileSoon();
+  }
+
+  /** What a heartbeat says of the partitions that are led here. */
+  led(): LedPartition[] {
+    const led: LedPartition[] = [];
+    for (const partition of this.options.hosting.partitions()) {
+      const { replica } = partition;
+      if (!replica.isLeader) continue;
+      const status = replica.status();
+      if (!status.readReady) continue;
+      const memory = this.memoryOf(partition);
+      memory.settled = settledOf(status) ?? memory.settled;
+      led.push(ledReport(partition, status.term, memory.settled));
+    }
+    return led;
+  }
+
+  private look(): void {
+    const nowMs = this.options.clock.monotonicMs();
+    let news = false;
+    for (const partition of this.options.hosting.partitions()) {
+      news = this.noticeChange(partition, nowMs) || news;
+    }
+    if (news) this.options.onNews();
+    if (news || nowMs - this.reconciledMs >= RECONCILE_MS) this.reconcileSoon();
+  }
+
+  /** Whether the managers should hear of this partition at once. */
+  private noticeChange(partition: ServedPartition, nowMs: number): boolean {
+    const { replica } = partition;
+    const memory = this.memoryOf(partition);
+    const ledTerm = replica.isLeader ? replica.raft.term : 0;
+    let news = false;
+    if (ledTerm !== memory.ledTerm) {
+      if (ledTerm !== 0 && !replica.status().readReady) return false;
+      memory.ledTerm = ledTerm;
+      memory.ledSinceMs = nowMs;
+      partition.wakeAll();
+      news = ledTerm !== 0;
+    }
+    if (ledTerm === 0) return news;
+    const settled = settledOf(replica.status());
+    if (settled !== null && settled.index !== memory.settled.index) {
+      memory.settled = settled;
+      news = true;
+    }
+    return news;
+  }
+
+  private memoryOf(partition: ServedPartition): Memory {
+    let memory = this.memories.get(partition);
+    if (memory === undefined) {
+      const { voters } = partition.replica.raft.membership;
+      const settled = { index: 0, voters };
+      memory = { ledTerm: 0, ledSinceMs: 0, settled, changing: false, transferredMs: -Infinity };
+      this.memories.set(partition, memory);
+    }
+    return memory;
+  }
+
+  private reconcileSoon(): void {
+    this.reconciledMs = this.options.clock.monotonicMs();
+    if (this.running || this.stopped) return;
+    this.running = true;
+    void this.run().finally(() => {
+      this.running = false;
+    });
+  }
+
+  /** Plans and acts; after each stretch others get their turn, and the plan is made anew. */
+  private async run(): Promise<void> {
+    const { clock, self, hosting, logger } = this.options;
+    while (!this.stopped) {
+      const { assignments } = this;
+      const startMs = clock.monotonicMs();
+      const hosted = this.hostedGroups(startMs);
+      const wanted = { replicas: assignments?.replicas ?? [], tombstones: this.tombstones() };
+      let interrupted = false;
+      for (const action of reconcile(self, wanted, hosted)) {
+        try {
+          this.carryOut(action);
+        } catch (thrown) {
+          const error = toTrilogError(thrown);
+          logger.warn("could not do what is wanted", {
+            action: action.kind,
+            group: action.groupId,
+            reason: error.message,
+          });
+          if (error.code === "disk_full") return;
+        }
+        interrupted = clock.monotonicMs() - startMs > STRETCH_MS;
+        if (interrupted) break;
+      }
+      this.closeOutlived(hosting);
+      if (!interrupted && assignments === this.assignments) return;
+      await sleep(clock, 0);
+    }
+  }
+
+  /** A tombstone is about the replica that was there when it was made, not about a later one. */
+  private tombstones(): Assignments["tombstones"] {
+    if (this.assignments === null) return [];
+    const { version, tombstones } = this.assignments;
+    return tombstones.filter(({ groupId }) => {
+      const hosted = this.options.hosting.get(groupId);
+      return hosted !== undefined && hosted.notes.assignedVersion < version;
+    });
+  }
+
+  private hostedGroups(nowMs: number): HostedGroup[] {
+    const { hosting, electionTimeoutMs } = this.options;
+    return [...hosting.all()].map(({ notes: { groupId, epoch }, partition }) => {
+      const led = partition === null ? null : leadingOf(partition, nowMs, electionTimeoutMs);
+      return { groupId, epoch, open: partition !== null, leading: led?.leading ?? null };
+    });
+  }
+
+  /** A replica of an epoch that was given up must not go on serving; its files stay. */
+  private closeOutlived(hosting: Hosting): void {
+    for (const hosted of hosting.all()) {
+      const wanted = this.wanted.get(hosted.notes.groupId);
+      if (wanted !== undefined && wanted.epoch > hosted.notes.epoch) hosting.close(hosted);
+    }
+  }
+
+  private carryOut(action: Action): void {
+    const { hosting } = this.options;
+    const { groupId } = action;
+    const hosted = hosting.get(groupId);
+    switch (action.kind) {
+      case "create":
+        if (hosted === undefined) this.create(this.wanted.get(groupId)!);
+        break;
+      case "open":
+        if (hosted?.notes.state === "fenced") this.rebuild(hosted);
+        else if (hosted !== undefined) hosting.open(hosted);
+        break;
+      case "delete":
+        if (hosted !== undefined) hosting.delete(hosted);
+        break;
+      case "change_members":
+        this.changeMembers(hosted!.partition!, action.voters, action.learners);
+        break;
+      case "transfer_leadership":
+        this.transferLeadership(hosted!.partition!, action.to);
+        break;
+    }
+  }
+
+  private create(assigned: AssignedReplica): void {
+    const { groupId, epoch, topic, partition, bootstrap, founders } = assigned;
+    this.options.hosting.create({
+      groupId,
+      epoch,
+      topic,
+      partition,
+      bootstrap: bootstrap ? this.firstMembership(founders) : null,
+      assignedVersion: this.version,
+      floor: bootstrap
+        ? { index: 0, term: 0 }
+        : { index: assigned.membershipIndex, term: assigned.leaderTerm },
+    });
+  }
+
+  private rebuild(hosted: Hosted): void {
+    const assigned = this.wanted.get(hosted.notes.groupId);
+    if (assigned?.replicas.includes(this.options.self)) this.options.rebuild(hosted, assigned);
+  }
+
+  private firstMembership(founders: readonly ReplicaId[]): Membership {
+    const voters = [...founders].sort();
+    const nodes = Object.fromEntries(voters.map((id) => [id, this.nodeOf(id)]));
+    return { voters, outgoing: [], learners: [], learnersNext: [], nodes };
+  }
+
+  private changeMembers(
+    partition: ServedPartition,
+    voters: readonly ReplicaId[],
+    learners: readonly ReplicaId[],
+  ): void {
+    const memory = this.memoryOf(partition);
+    if (memory.changing) return;
+    memory.changing = true;
+    const { replica } = partition;
+    const nodes = Object.fromEntries(
+      [...voters, ...learners].map((
+        id,
+      ) => [id, this.nodeOf(id, replica.raft.membership.nodes[id])]),
+    );
+    const { logger } = this.options;
+    const fields = {
+      partition: partition.label,
+      voters: voters.map((id) => nodes[id].name).join(","),
+      learners: learners.map((id) => nodes[id].name).join(","),
+    };
+    logger.info("changing the members of a partition", fields);
+    replica.changeMembers({ voters, learners, nodes }).catch((thrown) => {
+      logger.debug("members not changed yet", { ...fields, reason: toTrilogError(thrown).message });
+    }).finally(() => {
+      memory.changing = false;
+    });
+  }
+
+  private transferLeadership(partition: ServedPartition, to: ReplicaId): void {
+    const memory = this.memoryOf(partition);
+    const nowMs = this.options.clock.monotonicMs();
+    if (memory.ledTerm === 0 || nowMs - memory.ledSinceMs < SETTLE_MS) return;
+    if (nowMs - memory.transferredMs < TRANSFER_PAUSE_MS) return;
+    memory.transferredMs = nowMs;
+    this.options.logger.debug("handing over to the preferred leader", {
+      partition: partition.label,
+      to: this.peers.get(to)?.id,
+    });
+    partition.replica.transferLeadership(to);
+  }
+
+  /** Names are unique within a membership: an identity that was replaced carries its id's start. */
+  private nodeOf(id: ReplicaId, known?: NodeInfo): NodeInfo {
+    const peer = this.peers.get(id);
+    if (peer === undefined) return known ?? { name: id, address: "unknown:0" };
+    const replaced = this.assignments?.superseded.includes(id) ?? false;
+    return { name: replaced ? `${peer.id}~${id.slice(0, 4)}` : peer.id, address: peer.address };
+  }
+}
