@@ -1,5 +1,6 @@
 /** TCP itself: the only file of `lib/net` that touches the operating system. */
 
+import { TrilogError } from "../base/errors.ts";
 import { formatAddress, parseAddress } from "./address.ts";
 
 /** One established stream of bytes, as `Deno.TcpConn` is. */
@@ -29,9 +30,10 @@ export async function connectTcp(address: string): Promise<Socket> {
   return socket;
 }
 
+/** Binds `host:port`; throws `invalid_argument` where that cannot be had. */
 export function listenTcp(address: string): Listener {
   const wanted = parseAddress(address);
-  const listener = Deno.listen(wanted);
+  const listener = bind(wanted, address);
   const port = (listener.addr as Deno.NetAddr).port;
   return {
     address: formatAddress({ hostname: wanted.hostname, port }),
@@ -42,6 +44,18 @@ export function listenTcp(address: string): Listener {
     },
     close: () => listener.close(),
   };
+}
+
+function bind(wanted: { hostname: string; port: number }, address: string): Deno.TcpListener {
+  try {
+    return Deno.listen(wanted);
+  } catch (thrown) {
+    const taken = thrown instanceof Deno.errors.AddrInUse;
+    const state = taken ? "the address is in use" : String(thrown);
+    throw new TrilogError("invalid_argument", `Cannot listen on ${address}: ${state}`, {
+      cause: thrown,
+    });
+  }
 }
 
 /** Whether a connect, read or write failed because nobody is there (any more). */
