@@ -107,7 +107,7 @@ export function replaceFile(disk: Disk, directory: string, name: string, bytes: 
   disk.syncDirectory(directory);
 }
 
-export function readWhole(disk: Disk, path: string): Uint8Array {
+function readWhole(disk: Disk, path: string): Uint8Array {
   const file = disk.open(path, "read");
   try {
     const bytes = new Uint8Array(file.size());

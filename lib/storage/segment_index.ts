@@ -89,6 +89,8 @@ function lastAtMost(values: readonly number[], bound: number): number {
 
 export class LogIndex {
   readonly runs: Run[] = [];
+  /** Counts the changes of `runs`, for whoever keeps something that follows from them. */
+  changes = 0;
 
   constructor(
     /** Index before the first entry, while there are no runs. */
@@ -148,6 +150,7 @@ export class LogIndex {
     if (!follows) {
       run = new Run(segment, term, index);
       this.runs.push(run);
+      this.changes += 1;
     }
     this.superseded = false;
     run.add(index, position, end);
@@ -161,6 +164,7 @@ export class LogIndex {
     this.makeRoomAt(run.first, name, run.pointPositions[0]);
     this.superseded = false;
     this.runs.push(run);
+    this.changes += 1;
   }
 
   private makeRoomAt(index: Index, name: string, position: number): void {
@@ -171,6 +175,7 @@ export class LogIndex {
     if (this.runs.length > 0) this.runs[this.runs.length - 1].endAt(index - 1);
     else this.floor = index - 1;
     this.superseded = true;
+    this.changes += 1;
   }
 
   /** The log stands on a snapshot now. */
@@ -182,6 +187,7 @@ export class LogIndex {
   /** Forgets all entries: the log goes on after `index`. */
   reset(index: Index, timeMs: number): void {
     this.runs.length = 0;
+    this.changes += 1;
     this.floor = index;
     this.lastTimeMs = timeMs;
   }
@@ -194,7 +200,9 @@ export class LogIndex {
   forgetSegment(segment: number): void {
     const last = this.lastIndex;
     const kept = this.runs.filter((run) => run.segment !== segment);
-    this.runs.splice(0, this.runs.length, ...kept);
+    this.runs.length = 0;
+    for (const run of kept) this.runs.push(run);
+    this.changes += 1;
     if (kept.length === 0) this.floor = last;
   }
 

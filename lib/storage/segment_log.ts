@@ -70,6 +70,12 @@ interface Active {
   records: number;
 }
 
+interface SegmentStart {
+  readonly number: number;
+  readonly first: Index;
+  bytes: number;
+}
+
 class SegmentLog implements LogStore {
   readonly identity: GroupIdentity;
   readonly recovered: RecoveredState;
@@ -81,6 +87,9 @@ class SegmentLog implements LogStore {
   private segments: SegmentFile[];
   private hardState: HardState;
   private active: Active;
+  private starts: SegmentStart[] = [];
+  /** State of the index that `starts` was listed from. */
+  private startsAsOf = -1;
 
   constructor(
     private readonly disk: Disk,
@@ -279,16 +288,23 @@ class SegmentLog implements LogStore {
     return this.files.read(this.index, this.segments, from, maxBytes, this.active.segment);
   }
 
-  segmentStarts(): readonly { readonly first: Index; readonly bytes: number }[] {
-    const starts: { first: Index; bytes: number }[] = [];
-    let newest = 0;
-    for (const run of this.index.runs) {
-      if (run.segment === newest) continue;
-      newest = run.segment;
-      const listed = this.segments[newest - this.segments[0].number];
-      starts.push({ first: run.first, bytes: listed.bytes });
+  segmentStarts(): readonly SegmentStart[] {
+    if (this.startsAsOf !== this.index.changes) this.listStarts();
+    const newest = this.starts[this.starts.length - 1];
+    const { listed } = this.active;
+    if (newest !== undefined && newest.number === listed.number) newest.bytes = listed.bytes;
+    return this.starts;
+  }
+
+  /** A replica asks at every turn, and a long log has thousands of segments: the list is kept. */
+  private listStarts(): void {
+    this.starts = [];
+    this.startsAsOf = this.index.changes;
+    for (const { segment, first } of this.index.runs) {
+      if (this.starts[this.starts.length - 1]?.number === segment) continue;
+      const { bytes } = this.segments[segment - this.segments[0].number];
+      this.starts.push({ number: segment, first, bytes });
     }
-    return starts;
   }
 
   bytes(): number {

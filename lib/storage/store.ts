@@ -97,6 +97,7 @@ export interface LogStore {
   beginSnapshot(meta: SnapshotMeta): SnapshotWriter;
   /** Opens a stored snapshot for reading by parts; null where there is none at that index. */
   openSnapshot(index: Index): SnapshotReader | null;
+  /** Removes a stored snapshot; never the one that the log stands on. */
   removeSnapshot(index: Index): void;
 
   /** The log falls idle: writes a marker with the synced position, so that rot can be told. */

@@ -183,15 +183,3 @@ Deno.test("group commit: one flush in flight, and one more for all who come mean
   await Promise.all(waiting);
   assertEquals([flushes, commit.inFlight()], [2, false]);
 });
-
-Deno.test("opening a long log reads its end, not its closed segments", () => {
-  const disk = new JournalDisk();
-  const log = openLog(disk, { segmentBytes: 200_000 });
-  for (let index = 1; index <= 100; index += 1) log.append(null, [command(index, 1, 20_000)]);
-  log.close();
-  const again = new JournalDisk(disk.image());
-  const opened = openLog(again, { segmentBytes: 200_000 });
-  assertEquals(opened.lastIndex(), 100);
-  assert(again.bytesRead < 450_000, `${again.bytesRead} of 2,000,000 bytes were read`);
-  assertEquals(opened.read(37, 1), [command(37, 1, 20_000)]);
-});

@@ -1,0 +1,76 @@
+/** What only a log in segments has: rolls, starts of segments, quick opening, reads across files. */
+
+import { assert, assertEquals } from "@std/assert";
+import type { LogStore } from "../../lib/storage/store.ts";
+import { allEntries, command, commands, openLog, storeSnapshot } from "./fixtures.ts";
+import { JournalDisk } from "./journal_disk.ts";
+
+const segmentBytes = 1_000;
+
+function startsOf(log: LogStore): number[] {
+  return log.segmentStarts().map(({ first }) => first);
+}
+
+/** Entries of 400 bytes: a segment closes after the second or third. */
+function filled(disk: JournalDisk, last: number): LogStore {
+  const log = openLog(disk, { segmentBytes });
+  for (let index = 1; index <= last; index += 1) log.append(null, [command(index, 1, 400)]);
+  return log;
+}
+
+Deno.test("the starts of segments follow rolls, replaced suffixes, trims and restarts", () => {
+  const disk = new JournalDisk();
+  const log = openLog(disk, { segmentBytes });
+  assertEquals(startsOf(log), []);
+  for (let index = 1; index <= 8; index += 1) log.append(null, [command(index, 1, 400)]);
+  const starts = startsOf(log);
+  assert(starts.length > 3 && starts[0] === 1, `${starts}`);
+  log.append(null, [command(starts[1] + 1, 2)]);
+  assertEquals(startsOf(log).slice(0, 2), starts.slice(0, 2));
+  assert(!startsOf(log).includes(starts[3]), "a segment without entries has no start");
+  const expected = startsOf(log);
+  log.close();
+  const again = openLog(disk, { segmentBytes });
+  assertEquals(startsOf(again), expected);
+  again.trimPrefix(storeSnapshot(again, starts[1] - 1, 1));
+  assertEquals(startsOf(again), expected.slice(1));
+  assertEquals(again.firstIndex(), starts[1]);
+});
+
+Deno.test("the newest segment's bytes grow with each append, and all are counted", () => {
+  const disk = new JournalDisk();
+  const log = openLog(disk, { segmentBytes: 2_000 });
+  for (let index = 1; index <= 4; index += 1) {
+    log.append(null, [command(index, 1, index === 1 ? 2_000 : 400)]);
+  }
+  const before = log.segmentStarts().at(-1)!.bytes;
+  const total = log.bytes();
+  log.append(null, [command(5, 1, 10)]);
+  assertEquals(log.segmentStarts().at(-1)!.bytes - before, 50);
+  assertEquals(log.bytes() - total, 50);
+  const sizes = [...disk.image()].filter(([path]) => path.endsWith(".segment"));
+  assertEquals(log.bytes(), sizes.reduce((sum, [, bytes]) => sum + bytes.length, 0));
+});
+
+Deno.test("a read goes on over as many segments as it needs, and reads many times", () => {
+  const log = filled(new JournalDisk(), 40);
+  assert(log.segmentStarts().length > 10, "there are more segments than files kept open");
+  for (let round = 0; round < 2; round += 1) {
+    assertEquals(allEntries(log), commands(1, 40, 1, 400));
+    for (let from = 40; from >= 1; from -= 3) {
+      assertEquals(log.read(from, 1)[0], command(from, 1, 400));
+    }
+  }
+});
+
+Deno.test("opening a long log reads its end, not its closed segments", () => {
+  const disk = new JournalDisk();
+  const log = openLog(disk, { segmentBytes: 200_000 });
+  for (let index = 1; index <= 100; index += 1) log.append(null, [command(index, 1, 20_000)]);
+  log.close();
+  const again = new JournalDisk(disk.image());
+  const opened = openLog(again, { segmentBytes: 200_000 });
+  assertEquals(opened.lastIndex(), 100);
+  assert(again.bytesRead < 450_000, `${again.bytesRead} of 2,000,000 bytes were read`);
+  assertEquals(opened.read(37, 1), [command(37, 1, 20_000)]);
+});
