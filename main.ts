@@ -8,13 +8,17 @@ import { VERSION } from "./lib/cli/version.ts";
 /** Each import is written out, so that the bundler finds it; each runs only when it is needed. */
 const commands: CommandTable = {
   atm: () => import("./cmd/atm.ts"),
+  bench: () => import("./cmd/bench.ts"),
   broker: () => import("./cmd/broker.ts"),
   cluster: () => import("./cmd/cluster.ts"),
   completions: () => import("./cmd/completions.ts"),
+  consume: () => import("./cmd/consume.ts"),
   inspect: () => import("./cmd/inspect.ts"),
   manager: () => import("./cmd/manager.ts"),
+  produce: () => import("./cmd/produce.ts"),
   sim: () => import("./cmd/sim.ts"),
   topic: () => import("./cmd/topic.ts"),
+  up: () => import("./cmd/up.ts"),
   verify: () => import("./cmd/verify.ts"),
 };
 

@@ -1,0 +1,149 @@
+/** A whole cluster as processes of this machine: which there are, started, watched and stopped. */
+
+import { join } from "@std/path";
+import { ensureDirSync } from "@std/fs";
+import { sleep } from "../lib/base/clock.ts";
+import { TrilogError } from "../lib/base/errors.ts";
+import { systemClock } from "../lib/base/system_clock.ts";
+import { Child, type ChildSpec, commandLine } from "../lib/cli/children.ts";
+import { nodeFlags } from "../lib/cli/common_flags.ts";
+import { flagName } from "../lib/cli/flags.ts";
+import { printError, type Terminal } from "../lib/cli/terminal.ts";
+import { Client } from "../lib/client/client.ts";
+import { ownFlags as brokerFlags } from "./broker.ts";
+import { ownFlags as managerFlags } from "./manager.ts";
+
+const HOST = "127.0.0.1";
+const BROKERS_FROM = 100;
+const READY_MS = 60_000;
+const STOP_GRACE_MS = 5_000;
+const RESTART_PAUSE_MS = 500;
+
+const { advertise: _, ...sharedFlags } = nodeFlags;
+
+/** Flags of managers and brokers that are passed on to them. */
+export const passedFlags = { ...managerFlags, ...brokerFlags, ...sharedFlags } as const;
+
+export interface Server extends ChildSpec {
+  readonly role: "manager" | "broker";
+  readonly address: string;
+}
+
+export interface Plan {
+  readonly managers: readonly Server[];
+  readonly brokers: readonly Server[];
+  /** Addresses of all managers. */
+  readonly bootstrap: readonly string[];
+}
+
+export interface PlanFlags {
+  readonly data: string;
+  readonly managers: number;
+  readonly brokers: number;
+  readonly basePort: number;
+}
+
+/** The servers that the flags ask for; `given`: flags to pass on, as they were typed. */
+export function planCluster(flags: PlanFlags, given: Readonly<Record<string, string>>): Plan {
+  ensureDirSync(join(flags.data, "logs"));
+  const managers = named("m", flags.managers, flags.basePort);
+  const brokers = named("b", flags.brokers, flags.basePort + BROKERS_FROM);
+  const bootstrap = managers.map(({ address }) => address);
+  const peers = managers.map(({ id, address }) => `${id}=${address}`).join(",");
+  const server = (role: Server["role"], id: string, address: string, more: string[]): Server => {
+    const data = join(flags.data, id);
+    const words = [role, "--id", id, "--listen", address, "--data", data, ...more];
+    return { role, id, address, words, logFile: join(flags.data, "logs", `${id}.log`) };
+  };
+  const managerWords = passedOn(given, { ...managerFlags, ...sharedFlags });
+  const brokerWords = passedOn(given, { ...brokerFlags, ...sharedFlags });
+  return {
+    managers: managers.map(({ id, address }) =>
+      server("manager", id, address, ["--peers", peers, ...managerWords])
+    ),
+    brokers: brokers.map(({ id, address }) =>
+      server("broker", id, address, ["--managers", bootstrap.join(","), ...brokerWords])
+    ),
+    bootstrap,
+  };
+}
+
+function named(prefix: string, count: number, port: number): { id: string; address: string }[] {
+  return Array.from({ length: count }, (_, at) => ({
+    id: `${prefix}${at + 1}`,
+    address: `${HOST}:${port + at + 1}`,
+  }));
+}
+
+/** The words for those of `names` that were given. */
+function passedOn(given: Readonly<Record<string, string>>, names: object): string[] {
+  return Object.entries(given).filter(([name]) => Object.hasOwn(names, name))
+    .map(([name, text]) => `--${flagName(name)}=${text}`);
+}
+
+/** The processes that run, and what to do about those that die. */
+export class LocalCluster {
+  private readonly children = new Map<string, Child>();
+  private stopping = false;
+
+  constructor(private readonly terminal: Terminal, private readonly restart: boolean) {}
+
+  pidOf(id: string): number {
+    return this.children.get(id)?.pid ?? 0;
+  }
+
+  async start(servers: readonly Server[]): Promise<void> {
+    await Promise.all(servers.map((server) => this.startOne(server)));
+  }
+
+  async stop(): Promise<void> {
+    this.stopping = true;
+    const children = [...this.children.values()];
+    await Promise.all(children.map((child) => child.stop(systemClock, STOP_GRACE_MS)));
+  }
+
+  private async startOne(server: Server): Promise<void> {
+    if (this.stopping) return;
+    const child = new Child(server);
+    this.children.set(server.id, child);
+    const listening = child.listening();
+    await listening;
+    void child.ended.then(({ code, signal }) => this.died(server, signal ?? `status ${code}`));
+  }
+
+  private died(server: Server, how: string): void {
+    if (this.stopping) return;
+    printError(this.terminal, `${server.id} has ended (${how}); its log: ${server.logFile}`);
+    if (!this.restart) {
+      printError(this.terminal, `start it again: ${commandLine(server)}`);
+      return;
+    }
+    const again = () =>
+      this.startOne(server).catch((error) => {
+        printError(this.terminal, String(error instanceof Error ? error.message : error));
+        this.died(server, "it did not start");
+      });
+    systemClock.after(RESTART_PAUSE_MS, () => void again());
+  }
+}
+
+/** Resolves when the managers have a leader and every broker is registered and alive. */
+export async function whenReady(plan: Plan, token: string): Promise<void> {
+  const client = await Client.connect({ bootstrap: plan.bootstrap, token }, READY_MS);
+  try {
+    const untilMs = systemClock.monotonicMs() + READY_MS;
+    for (;;) {
+      const { brokers } = await client.refresh();
+      const alive = new Set(brokers.filter((broker) => broker.alive).map(({ id }) => id));
+      if (plan.brokers.every(({ id }) => alive.has(id))) return;
+      if (systemClock.monotonicMs() > untilMs) {
+        const missing = plan.brokers.filter(({ id }) => !alive.has(id)).map(({ id }) => id);
+        const state = `${missing.join(", ")} did not register in time`;
+        throw new TrilogError("unavailable", `Cannot bring the cluster up: ${state}`);
+      }
+      await sleep(systemClock, 50);
+    }
+  } finally {
+    client.close();
+  }
+}
