@@ -44,12 +44,15 @@ export function leadingOf(
   return { leading, status };
 }
 
-/** The settled membership that a leader's status shows, or null in the middle of a change. */
-export function settledOf({ membership, membershipIndex, commit }: RaftStatus):
-  | SettledMembership
-  | null {
+/**
+ * The settled membership that a leader's status shows, or null in the middle of a change. One that
+ * stands in no entry of the log (the group's first, or a snapshot's) was in force where the log
+ * begins; entry 1 is always the first leader's no-op.
+ */
+export function settledOf(status: RaftStatus): SettledMembership | null {
+  const { membership, membershipIndex, commit, firstIndex } = status;
   if (membershipIndex > commit || membership.outgoing.length > 0) return null;
-  return { index: membershipIndex, voters: membership.voters };
+  return { index: membershipIndex || Math.max(1, firstIndex - 1), voters: membership.voters };
 }
 
 /** The report of a partition that is led here. */
