@@ -45,7 +45,10 @@ export interface LedPartition {
   readonly groupId: string;
   readonly epoch: number;
   readonly term: number;
-  /** Index of the newest **committed** membership, and its voters; joint ones are not reported. */
+  /**
+   * Index of the newest **committed** membership, and its voters; joint ones are not reported. The
+   * group's first membership has index 1; 0 says that it is not known, and voters mean nothing.
+   */
   readonly membershipIndex: number;
   readonly voters: readonly string[];
   readonly startOffset: number;

@@ -131,6 +131,7 @@ function partitionOf(state: MetadataView, groupId: string): Partition | null {
 
 function isUrgent(state: MetadataView, said: PartitionReport): boolean {
   const partition = partitionOf(state, said.groupId);
-  return partition !== null &&
-    (said.term > partition.leaderTerm || said.membershipIndex > partition.membershipIndex);
+  if (partition === null) return false;
+  const after = reported(partition, said);
+  return after.leaderTerm !== partition.leaderTerm || after.voters !== partition.voters;
 }

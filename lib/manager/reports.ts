@@ -15,7 +15,7 @@ export interface PartitionReport {
   /** Replica id of the broker that reports itself as the leader in `term`. */
   readonly leader: string;
   readonly term: number;
-  /** Newest committed membership that is not joint. */
+  /** Newest committed membership that is not joint; index 0: not known, `voters` mean nothing. */
   readonly membershipIndex: number;
   readonly voters: readonly string[];
   readonly startOffset: number;

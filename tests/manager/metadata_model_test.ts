@@ -75,7 +75,7 @@ function drawReport(random: Prng, state: MetadataView): [AnyCommand, unknown] {
       epoch: random.chance(0.9) ? 1 : 2,
       leader: some[0] ?? "r-none",
       term: random.below(20) + 1,
-      membershipIndex: random.below(40) + 1,
+      membershipIndex: random.below(40),
       voters: settled ? partition.replicas : some.slice(0, 3),
       startOffset: random.below(offset + 1),
       endOffset: offset,

@@ -45,6 +45,13 @@ Deno.test("the newest committed membership is kept, though its reporter was depo
   assertEquals([leaderTerm, voters], [6, ["r-b2"]]);
 });
 
+Deno.test("a leader that does not know the committed membership reports none", () => {
+  const cluster = withTopic();
+  cluster.report({ partitions: [said({ membershipIndex: 0, voters: ["r-b1"] })] });
+  const { leader, voters } = cluster.partition("logs");
+  assertEquals([leader, voters], ["r-b1", []]);
+});
+
 Deno.test("offsets only grow, and their growth alone is no new version", () => {
   const cluster = withTopic();
   cluster.report({ partitions: [said({ endOffset: 10 })] });
