@@ -233,8 +233,9 @@ Deno.test("two listeners cannot have the same address", async () => {
   const error = await assertRejects(async () => {
     await Promise.resolve();
     new TestNode({ listen: node.address });
-  });
-  assertEquals(error instanceof Deno.errors.AddrInUse, true);
+  }, TrilogError);
+  assertEquals(error.code, "invalid_argument");
+  assertEquals(error.message, `Cannot listen on ${node.address}: the address is in use`);
   assertEquals(node.address === LOOPBACK, false);
   await node.close();
 });
