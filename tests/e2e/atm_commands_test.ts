@@ -201,6 +201,60 @@ Deno.test("SIGTERM stops an ATM with status 0, and the others go on at once", as
   });
 });
 
+Deno.test("a start that cannot be is refused with its reason and status", async () => {
+  await withHarness(async (harness) => {
+    const { address, words } = await single(harness);
+    const refused = async (status: number, reason: string, ...args: string[]) => {
+      const { code, stdout, stderr } = await harness.run(args);
+      assertEquals([code, stdout], [status, ""], stderr);
+      assertStringIncludes(stderr, reason);
+      assertEquals(stderr.trimEnd().split("\n").length, 1, stderr);
+    };
+    const data = `${harness.temporaryDirectory()}/a1`;
+    const open = words.map((word) => word === address ? "0.0.0.0:0" : word);
+    const stranger = words.map((word) => word === "a1" ? "a9" : word);
+    await refused(1, "the address is in use", ...words, "--data", data, "--serve");
+    await refused(2, "--token-file", ...open, "--data", data, "--serve");
+    await refused(2, "--data missing", ...words, "--serve");
+    await refused(2, "--peers does not name a9", ...stranger, "--data", data);
+    await refused(2, "leave out --serve", "atm", "--connect", address, "--serve");
+    await refused(2, "did you mean --connect?", "atm", "--conect", address);
+  });
+});
+
+Deno.test("a data directory serves one process at a time", async () => {
+  await withHarness(async (harness) => {
+    const data = `${harness.temporaryDirectory()}/a1`;
+    const words = () => {
+      const address = `127.0.0.1:${freePort()}`;
+      return ["atm", "--id", "a1", "--listen", address, "--peers", `a1=${address}`, "--data", data];
+    };
+    await harness.start(...words(), "--serve").line("stderr", /^listening on /);
+    const { code, stderr } = await harness.run([...words(), "--serve"]);
+    assertEquals(code, 1);
+    assertStringIncludes(stderr, "data_directory_locked");
+  });
+});
+
+Deno.test("with a token only who knows it is served", async () => {
+  await withHarness(async (harness) => {
+    const directory = harness.temporaryDirectory();
+    Deno.writeTextFileSync(`${directory}/token`, "a secret\n");
+    Deno.writeTextFileSync(`${directory}/wrong`, "a guess\n");
+    const cluster = await AtmCluster.start(harness, 3, ["--token-file", `${directory}/token`]);
+    const run = (...flags: string[]) => {
+      const address = `127.0.0.1:${cluster.node("a2").port}`;
+      return harness.run(["atm", "--connect", address, ...flags, "--", "deposit", "alice", "1"]);
+    };
+    for (const flags of [[], ["--token-file", `${directory}/wrong`]]) {
+      const { code, stderr } = await run(...flags);
+      assertEquals(code, 3);
+      assertStringIncludes(stderr, "its token is not ours");
+    }
+    assertEquals((await run("--token-file", `${directory}/token`)).stdout, "alice 1.00\n");
+  });
+});
+
 Deno.test("--connect with several ATMs goes to the next when one is gone", async () => {
   await withHarness(async (harness) => {
     const cluster = await AtmCluster.start(harness, 3);
