@@ -178,6 +178,18 @@ Deno.test("mistake 17: a node owes the whole lease from its start, for it may ha
   assertEquals(sent(cluster, "vote_response", "2").map(({ owedLeaseMs }) => owedLeaseMs), [60]);
 });
 
+Deno.test("mistake 17: a voter that was just added and has answered nothing grants no lease", () => {
+  const cluster = new Cluster({ voters: ["1"], blanks: ["2", "3"], options: { leaseMs: 60 } });
+  cluster.step("1", { kind: "tick" });
+  cluster.advance(100);
+  assertNotEquals(cluster.status("1").leaseUntilMs, null);
+  cluster.change("1", targetOf(["1", "2", "3"]));
+  assertEquals(cluster.status("1").leaseUntilMs, null);
+  assertEquals(cluster.status("1").role, "leader", "but it is given the time to answer");
+  cluster.advance(100);
+  assertNotEquals(cluster.status("1").leaseUntilMs, null);
+});
+
 Deno.test("mistake 18: a low term with a long log and a high term with a short log agree on a leader", () => {
   const long = diskOf([1, 1, 1], { term: 1 });
   const short = diskOf([1], { term: 7 });
