@@ -10,6 +10,7 @@ const commands: CommandTable = {
   atm: () => import("./cmd/atm.ts"),
   bench: () => import("./cmd/bench.ts"),
   broker: () => import("./cmd/broker.ts"),
+  check: () => import("./cmd/check.ts"),
   cluster: () => import("./cmd/cluster.ts"),
   completions: () => import("./cmd/completions.ts"),
   consume: () => import("./cmd/consume.ts"),

@@ -204,7 +204,13 @@ class Part {
   report(): PartReport {
     this.keepOrder();
     const { name, verdict, operations, stateAfter } = this;
-    return { name, verdict, operations, order: this.order.map((step) => step.operation), stateAfter };
+    return {
+      name,
+      verdict,
+      operations,
+      order: this.order.map((step) => step.operation),
+      stateAfter,
+    };
   }
 
   /** Gives the memory back; what was found stays. */

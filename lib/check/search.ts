@@ -149,8 +149,9 @@ export class Search {
   private tryCandidate(): void {
     const at = this.candidate;
     const next = this.stateAfter(at);
-    if (next === IMPOSSIBLE || !this.take(at, next, false)) this.candidate = this.candidateAfter(at);
-    else this.enter();
+    if (next === IMPOSSIBLE || !this.take(at, next, false)) {
+      this.candidate = this.candidateAfter(at);
+    } else this.enter();
   }
 
   /** A new configuration: what only observes comes at once, as far as it can. */

@@ -90,7 +90,8 @@ function movementAction(operation: Operation, movement: Movement): Action<Balanc
   switch (operation.error) {
     case "insufficient_funds":
       return observation((balances) =>
-        from !== null && (balances.get(from) ?? Infinity) < cents && (to === null || balances.has(to))
+        from !== null && (balances.get(from) ?? Infinity) < cents &&
+        (to === null || balances.has(to))
       );
     case "no_such_account":
       return observation((balances) => !canFind(balances, movement));
