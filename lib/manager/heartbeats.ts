@@ -32,23 +32,26 @@ const OFFSETS_EVERY_MS = 10_000;
 
 export class Heartbeats {
   private readonly last = new Map<string, Heartbeat>();
-  private readonly sizes = new Map<string, number>();
+  /** What the latest leader of each partition said, by group. */
+  private readonly latest = new Map<string, LedPartition>();
   private offsetsReportedMs: number | null = null;
 
   startAfresh(): void {
     this.last.clear();
-    this.sizes.clear();
+    this.latest.clear();
     this.offsetsReportedMs = null;
   }
 
   heard(replicaId: string, heartbeat: Heartbeat): void {
     this.last.set(replicaId, heartbeat);
-    for (const led of heartbeat.led) this.sizes.set(led.groupId, led.sizeBytes);
+    for (const led of heartbeat.led) {
+      if (led.term >= (this.latest.get(led.groupId)?.term ?? 0)) this.latest.set(led.groupId, led);
+    }
   }
 
-  /** Bytes on disk of a partition as its leader last said; 0 where it said nothing. */
-  sizeBytes(groupId: string): number {
-    return this.sizes.get(groupId) ?? 0;
+  /** What a partition's latest leader last said; undefined where none said anything yet. */
+  led(groupId: string): LedPartition | undefined {
+    return this.latest.get(groupId);
   }
 
   /** What to report now, or null where there is no news. */
@@ -71,8 +74,8 @@ export class Heartbeats {
     for (const replicaId of this.last.keys()) {
       if (state.brokerOf(replicaId) === undefined) this.last.delete(replicaId);
     }
-    for (const groupId of this.sizes.keys()) {
-      if (state.partitionOf(groupId) === undefined) this.sizes.delete(groupId);
+    for (const groupId of this.latest.keys()) {
+      if (state.partitionOf(groupId) === undefined) this.latest.delete(groupId);
     }
   }
 

@@ -133,7 +133,7 @@ export class Manager {
         const heardMs = this.liveness.lastHeardMs(replicaId);
         return heardMs === null ? null : Math.max(0, Math.round(clock.monotonicMs() - heardMs));
       },
-      sizeBytes: (groupId: string) => this.desk.heartbeats.sizeBytes(groupId),
+      led: (groupId: string) => this.desk.heartbeats.led(groupId),
     };
     return {
       clusterId: state.clusterId,

@@ -7,6 +7,7 @@ import type {
   PartitionStatus,
   TopicMetadata,
 } from "../client/protocol.ts";
+import type { LedPartition } from "./heartbeats.ts";
 import type { Broker, MetadataView, Topic } from "./state.ts";
 
 /** Topics for clients: all, or those of the given names that exist; sorted by name. */
@@ -86,7 +87,8 @@ function assignedOf(topic: Topic, replicaId: string): Assignments["replicas"][nu
 export interface LeaderMemory {
   /** Milliseconds since a broker's last heartbeat, or null. */
   silentMs(replicaId: string): number | null;
-  sizeBytes(groupId: string): number;
+  /** What the leader of a partition last said of it. */
+  led(groupId: string): LedPartition | undefined;
 }
 
 export function brokerStatuses(state: MetadataView, memory: LeaderMemory): BrokerStatus[] {
@@ -101,18 +103,21 @@ export function brokerStatuses(state: MetadataView, memory: LeaderMemory): Broke
 
 export function partitionStatuses(state: MetadataView, memory: LeaderMemory): PartitionStatus[] {
   return state.sortedTopics().flatMap((topic) =>
-    topic.partitions.map((partition, number) => ({
-      topic: topic.name,
-      partition: number,
-      groupId: partition.groupId,
-      epoch: partition.epoch,
-      leader: partition.leader,
-      leaderTerm: partition.leaderTerm,
-      replicas: partition.replicas,
-      voters: partition.voters,
-      startOffset: partition.startOffset,
-      endOffset: partition.endOffset,
-      sizeBytes: memory.sizeBytes(partition.groupId),
-    }))
+    topic.partitions.map((partition, number) => {
+      const led = memory.led(partition.groupId);
+      return {
+        topic: topic.name,
+        partition: number,
+        groupId: partition.groupId,
+        epoch: partition.epoch,
+        leader: partition.leader,
+        leaderTerm: partition.leaderTerm,
+        replicas: partition.replicas,
+        voters: partition.voters,
+        startOffset: Math.max(partition.startOffset, led?.startOffset ?? 0),
+        endOffset: Math.max(partition.endOffset, led?.endOffset ?? 0),
+        sizeBytes: led?.sizeBytes ?? 0,
+      };
+    })
   );
 }

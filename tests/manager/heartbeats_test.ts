@@ -48,7 +48,7 @@ Deno.test("a new leader of a partition is reported at once, and once", () => {
   assertEquals(cluster.partition("logs").leader, "r-b2");
   beat(cluster, heartbeats, "b3", [{ term: 2 }]);
   assertEquals(settle(cluster, heartbeats), 0);
-  assertEquals(heartbeats.sizeBytes(groupId), 100);
+  assertEquals(heartbeats.led(groupId)?.term, 3, "an earlier leader's word counts no more");
 });
 
 Deno.test("offsets alone are reported every ten seconds, or along with other news", () => {
@@ -126,5 +126,5 @@ Deno.test("what was said of a deleted topic or by a replaced broker is forgotten
   beat(cluster, heartbeats, "b2", [{ term: 9 }]);
   cluster.run(deleteTopic, { name: "logs" });
   assertEquals(settle(cluster, heartbeats), 0);
-  assertEquals(heartbeats.sizeBytes(groupId), 0);
+  assertEquals(heartbeats.led(groupId), undefined);
 });

@@ -105,7 +105,8 @@ Deno.test("status counts what each broker leads and hosts, with what the leader 
   cluster.report({ partitions: [said] });
   const memory = {
     silentMs: (id: string) => id === "r-b1" ? 12 : null,
-    sizeBytes: (group: string) => group === groupId ? 300 : 0,
+    led: (group: string) =>
+      group === groupId ? { ...said, endOffset: 9, sizeBytes: 300 } : undefined,
   };
   const brokers = brokerStatuses(cluster.machine.state, memory);
   assertEquals(
@@ -113,6 +114,6 @@ Deno.test("status counts what each broker leads and hosts, with what the leader 
     [[0, 2, 12], [1, 2, null], [0, 2, null]],
   );
   const [first, second] = partitionStatuses(cluster.machine.state, memory);
-  assertEquals([first.endOffset, first.sizeBytes, first.voters], [7, 300, voters]);
+  assertEquals([first.endOffset, first.sizeBytes, first.voters], [9, 300, voters]);
   assertEquals([second.leader, second.sizeBytes, second.voters], [null, 0, []]);
 });
