@@ -119,7 +119,7 @@ export class SimNode {
     this.host = host;
     const services = new Map<string, GroupService>();
     this.world.groups.forEach((group, at) => {
-      host.open({
+      const replica = host.open({
         group: group.name,
         machine: watchedBank(this.id, group.oracle, group.bank),
         store: stores[at],
@@ -131,6 +131,7 @@ export class SimNode {
         },
         compaction: "previous",
       });
+      group.oracle.follow(replica);
       services.set(group.name, this.newService(group, host));
     });
     const deadlineMs = SERVICE_TIMEOUTS * options.electionTimeoutMs;

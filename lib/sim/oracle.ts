@@ -4,9 +4,12 @@
  * node can see: every replica at once, across restarts.
  */
 
+import { InvariantError } from "../base/assert.ts";
 import { equalBytes } from "../base/bytes.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { ApplyContext, StateMachine } from "../replica/state_machine.ts";
+import { ClusterInvariants } from "../raft/cluster_invariants.ts";
+import { checkState } from "../raft/invariants.ts";
 import type { HardState, Index, LogId, ReplicaId, Term } from "../raft/types.ts";
 
 /** A property that must hold does not. */
@@ -24,23 +27,19 @@ export interface AppliedCommand {
 interface Shown {
   commit: Index;
   applied: Index;
-  /** Up to here the terms of what it applied were compared with the others'. */
-  compared: Index;
   term: Term;
   /** Last entry it said to hold durably. */
   synced: LogId;
-  /** Term in which it was found to lead with a complete log; 0: none. */
-  ledTerm: Term;
 }
 
 /** Everything known about one group. */
 export class GroupOracle {
   readonly group: string;
-  /** Terms of the committed entries, by index. */
-  readonly terms: Term[] = [0];
   /** Committed commands by index. */
   readonly commands = new Map<Index, AppliedCommand>();
-  private readonly leaders = new Map<Term, ReplicaId>();
+  private readonly invariants = new ClusterInvariants();
+  /** Replicas that did something since they were last checked. */
+  private readonly changed = new Set<Replica>();
   /** Votes that left a node, by `replica/term`. */
   private readonly votes = new Map<string, ReplicaId>();
   private readonly shown = new Map<ReplicaId, Shown>();
@@ -78,6 +77,30 @@ export class GroupOracle {
     };
   }
 
+  /** Shows everything that a replica's core takes in and gives out to the group's invariants. */
+  follow(replica: Replica): void {
+    const { raft, store, appliedIndex } = replica;
+    const { id } = replica.status();
+    this.guard(() => this.invariants.started(id, { ...store.recovered, applied: appliedIndex }));
+    const takeReady = raft.takeReady.bind(raft);
+    raft.takeReady = () => {
+      const ready = takeReady();
+      if (ready === null) return null;
+      this.changed.add(replica);
+      this.guard(() => this.invariants.took(id, ready));
+      return ready;
+    };
+    const step = raft.step.bind(raft);
+    raft.step = (input, nowMs) => {
+      const { role } = raft;
+      step(input, nowMs);
+      // Most ticks change nothing, and there are many.
+      if (input.kind !== "tick" || raft.role !== role) this.changed.add(replica);
+      if (input.kind !== "compacted") return;
+      this.guard(() => this.invariants.compacted(id, input.snapshot.last));
+    };
+  }
+
   /** A vote leaves a node: at most one in a term (paper 5.2), whatever restarts lie between. */
   voted(voter: ReplicaId, term: Term, candidate: ReplicaId): void {
     const key = `${voter}/${term}`;
@@ -96,10 +119,12 @@ export class GroupOracle {
     this.acknowledgements.set(id, list);
   }
 
-  /** Checks one replica after a step of its process. */
+  /** Checks one replica after a step of its process, unless nothing happened to it. */
   check(replica: Replica): void {
+    if (!this.changed.delete(replica)) return;
     const { store } = replica;
-    const { id, role, term, commit, synced, last, firstIndex } = replica.status();
+    const status = replica.status();
+    const { id, term, commit, last, firstIndex } = status;
     const before = this.shown.get(id);
     this.demand(commit <= last.index, `${id}: commit ${commit} is beyond its log's end`);
     this.demand(replica.appliedIndex <= commit, `${id}: applied what is not committed`);
@@ -109,23 +134,14 @@ export class GroupOracle {
       this.demand(term >= before.term, `${id}: term went back from ${before.term} to ${term}`);
     }
     // What a stored snapshot stands for is durable, whatever becomes of its entries' sync.
-    this.checkAcknowledgements(id, term, Math.max(synced, firstIndex - 1));
+    this.checkAcknowledgements(id, term, Math.max(status.synced, firstIndex - 1));
     this.highest = Math.max(this.highest, replica.appliedIndex);
-    if (role === "leader") this.checkElection(id, term);
-    const shown: Shown = {
-      commit,
-      applied: replica.appliedIndex,
-      compared: before?.compared ?? 0,
-      term,
-      synced: { index: synced, term: store.termAt(synced) ?? 0 },
-      ledTerm: before?.ledTerm ?? 0,
-    };
-    this.shown.set(id, shown);
-    // While its disk is full the end of a replica's log stands in its memory only.
-    if (!replica.diskFull) {
-      this.compareTerms(id, replica, shown);
-      if (role === "leader" && shown.ledTerm !== term) this.checkComplete(id, replica, shown);
-    }
+    const synced = { index: status.synced, term: store.termAt(status.synced) ?? 0 };
+    this.shown.set(id, { commit, applied: replica.appliedIndex, term, synced });
+    this.guard(() => {
+      checkState(status);
+      this.invariants.observe(status);
+    });
     this.throwIfBroken();
   }
 
@@ -194,37 +210,13 @@ export class GroupOracle {
     this.acknowledgements.delete(id);
   }
 
-  /** Notes and compares the terms of what a replica has newly applied. */
-  private compareTerms(id: ReplicaId, replica: Replica, shown: Shown): void {
-    for (let index = shown.compared + 1; index <= shown.applied; index += 1) {
-      const term = replica.store.termAt(index);
-      if (term === null) continue;
-      const known = this.terms[index];
-      this.terms[index] = known ?? term;
-      this.demand(
-        known === undefined || known === term,
-        `state machine safety: ${id} committed term ${term} at ${index}, others ${known}`,
-      );
-    }
-    shown.compared = shown.applied;
-  }
-
-  private checkElection(id: ReplicaId, term: Term): void {
-    const other = this.leaders.get(term) ?? id;
-    this.leaders.set(term, other);
-    this.demand(other === id, `election safety: ${other} and ${id} lead in term ${term}`);
-  }
-
-  private checkComplete(id: ReplicaId, { store }: Replica, shown: Shown): void {
-    const { term } = shown;
-    shown.ledTerm = term;
-    for (let index = store.firstIndex(); index < this.terms.length; index += 1) {
-      const committed = this.terms[index];
-      if (committed === undefined || committed >= term) continue;
-      this.demand(
-        store.termAt(index) === committed,
-        `leader completeness: ${id}, leader of term ${term}, lacks committed entry ${index}`,
-      );
+  /** What the core's own invariants throw is noted; a process must not end by it. */
+  private guard(check: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      if (!(error instanceof InvariantError)) throw error;
+      this.breaks(error.message);
     }
   }
 
