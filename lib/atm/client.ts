@@ -40,7 +40,7 @@ export interface AtmClientOptions {
 }
 
 /** What is left of the promised time for printing the answer and for a busy machine. */
-const MARGIN_MS = 500;
+const MARGIN_MS = 750;
 /** A try that would have less time than this is not made: it could only blur what is known. */
 const SHORTEST_ATTEMPT_MS = 500;
 /** A backend that says nothing by the end of its own time gets this much more. */
@@ -93,28 +93,39 @@ export class AtmClient {
 
   private async mutate(request: Mutation, deadlineMs: number): Promise<Outcome> {
     const attempts = new Attempts(this.clock, deadlineMs);
-    const known = request.requestId;
-    const id = known ?? await this.newRequestId(attempts);
-    if (id === null) return unavailable(request, attempts.reason);
-    const command = encodeCommand({ ...request, requestId: id } as Command);
-    const bytes = await attempts.run((timeoutMs) => this.backend.command(command, timeoutMs));
-    if (bytes === null) {
+    const given = request.requestId;
+    // A replica that lags behind counts too few requests: then the bank itself is asked.
+    for (const stale of [true, false]) {
+      const id = given ?? await this.newRequestId(attempts, stale);
+      if (id === null) return unavailable(request, attempts.reason);
+      const answer = await this.submit(request, id, attempts);
       // Under an id of the user's own an earlier call may have moved what this one did not.
-      const certain = attempts.certain && known === null;
-      if (certain) return unavailable(request, attempts.reason);
-      return unknown(request, id, attempts.reason);
+      const certain = attempts.certain && given === null;
+      if (answer === null) {
+        if (certain) return unavailable(request, attempts.reason);
+        return unknown(request, id, attempts.reason);
+      }
+      const expired = answer.kind === "refused" && answer.code === "session_expired";
+      if (!expired) return outcomeOf(request, answer);
+      if (!certain) return unknown(request, id, "the bank no longer remembers that request");
     }
-    const answer = decodeAnswer(bytes);
-    if (answer.kind === "refused" && answer.code === "session_expired") {
-      return unknown(request, id, "so many requests followed that the bank has forgotten this one");
-    }
-    return outcomeOf(request, answer);
+    return unavailable(request, "the bank is too busy to tell repeats");
   }
 
-  /** An id with a ticket, for which this replica's own count will do: a lower one is safe. */
-  private async newRequestId(attempts: Attempts): Promise<string | null> {
+  private async submit(
+    request: Mutation,
+    requestId: string,
+    attempts: Attempts,
+  ): Promise<Answer | null> {
+    const command = encodeCommand({ ...request, requestId } as Command);
+    const bytes = await attempts.run((timeoutMs) => this.backend.command(command, timeoutMs));
+    return bytes === null ? null : decodeAnswer(bytes);
+  }
+
+  /** An id with a ticket: with the count of the nearest replica as it stands, or the bank's own. */
+  private async newRequestId(attempts: Attempts, stale: boolean): Promise<string | null> {
     const question = encodeQuestion({ op: "requests" });
-    const bytes = await attempts.run((timeoutMs) => this.backend.query(question, true, timeoutMs));
+    const bytes = await attempts.run((timeoutMs) => this.backend.query(question, stale, timeoutMs));
     if (bytes === null) return null;
     attempts.forgetDoubt();
     const answer = decodeAnswer(bytes);

@@ -73,6 +73,27 @@ Deno.test("without a majority nothing moves and everybody says so in time; with 
   });
 });
 
+Deno.test("what was proposed and not confirmed is outcome_unknown; its repeat anywhere moves it once", async () => {
+  await withHarness(async (harness) => {
+    const cluster = await AtmCluster.start(harness, 3);
+    await cluster.at("a1").done("deposit alice 10");
+    await cluster.level();
+    const leader = await cluster.leader();
+    const teller = cluster.at(leader);
+    const followers = cluster.others(leader);
+    for (const name of followers) cluster.process(name).signal("SIGSTOP");
+    const { code, requestId, message } = await teller.ask("deposit alice 1");
+    assertEquals(code, "outcome_unknown", message);
+    for (const name of followers) cluster.process(name).signal("SIGCONT");
+    for (const name of [...followers, leader, ...followers]) {
+      await cluster.at(name).eventually(`deposit alice 1 --request-id ${requestId}`);
+    }
+    await cluster.agreeOn({ alice: "11.00" });
+    const { entries } = await teller.done("history alice");
+    assertEquals(entries.length, 2);
+  });
+});
+
 Deno.test("a stopped leader is replaced; when it goes on it follows, and is level within seconds", async () => {
   await withHarness(async (harness) => {
     const cluster = await AtmCluster.start(harness, 3);
