@@ -15,14 +15,16 @@ import {
   type Method,
   produceMethod,
 } from "../client/protocol.ts";
+import type { RemoteIdentity } from "../net/handshake.ts";
 import type { Call } from "../net/rpc.ts";
-import type { NodeInfo, ReplicaId } from "../raft/types.ts";
+import type { LogId, NodeInfo, ReplicaId } from "../raft/types.ts";
 import { type ProcessOptions, ServerProcess } from "../replica/process.ts";
 import { Fetching } from "./fetching.ts";
 import { Hosting } from "./hosting.ts";
 import { ManagerLink } from "./manager_link.ts";
 import { claim, commit, listOffsets } from "./offsets.ts";
 import { produce } from "./producing.ts";
+import { Rebuilder, release, releaseMethod } from "./rebuilding.ts";
 import { Retention } from "./retention.ts";
 import type { ServedPartition } from "./served_partition.ts";
 import { Steering } from "./steering.ts";
@@ -70,7 +72,15 @@ export class Broker {
       logger,
       electionTimeoutMs: options.electionTimeoutMs,
       onNews: () => this.link.tellNews(),
-      rebuild: () => {},
+      rebuild: (hosted, assigned) => rebuilder.rebuild(hosted, assigned),
+    });
+    const rebuilder = new Rebuilder({
+      self: directory.replicaId,
+      hosting: this.hosting,
+      caller,
+      logger,
+      addressOf: (id) => this.steering.addressOf(id),
+      version: () => this.steering.version,
     });
     this.link = new ManagerLink({
       managers: new Managers(caller, clock, random, options.managers),
@@ -143,10 +153,23 @@ export class Broker {
     this.handle(listOffsetsMethod, (partition, request) => listOffsets(partition, request));
     this.handle(claimMethod, (partition, request) => claim(partition, request));
     this.handle(commitMethod, (partition, request) => commit(partition, request));
+    this.handle(releaseMethod, (partition, _, { caller }) => this.release(partition, caller));
     this.process.listen();
     this.steering.start();
     void this.link.run();
     this.lookAfterRetention();
+  }
+
+  /** Only a broker itself may give up its old life. */
+  private release(partition: ServedPartition, caller: RemoteIdentity): Promise<LogId> {
+    if (caller.role !== "peer" || caller.replicaId === null) {
+      const state = "only a broker may ask for its own";
+      throw new TrilogError(
+        "unauthorized",
+        `Cannot release a replica of ${partition.label}: ${state}`,
+      );
+    }
+    return release(partition, caller.replicaId, this.clock);
   }
 
   /** Serves a method of one partition, which the request names by group and epoch. */

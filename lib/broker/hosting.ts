@@ -13,7 +13,12 @@ import type { Host } from "../replica/host.ts";
 import { raftOptions } from "../replica/replica.ts";
 import type { Disk } from "../storage/disk.ts";
 import { createGroupDirectory, type GroupDirectory, listGroups } from "../storage/groups.ts";
-import { GROUPS_DIRECTORY } from "../storage/layout.ts";
+import {
+  GROUPS_DIRECTORY,
+  joinPath,
+  makeDurableDirectory,
+  nextSetAsideDirectory,
+} from "../storage/layout.ts";
 import { openSegmentLog } from "../storage/segment_log.ts";
 import type { LogStore } from "../storage/store.ts";
 import {
@@ -89,11 +94,24 @@ export class Hosting {
         this.remove(found.directory);
         continue;
       }
-      const known = this.groups.get(notes.groupId);
-      if (known !== undefined && known.notes.epoch > notes.epoch) continue;
-      this.groups.set(notes.groupId, { directory: found.directory, notes, partition: null });
+      this.found({ directory: found.directory, notes, partition: null });
     }
     for (const hosted of this.groups.values()) this.open(hosted);
+  }
+
+  /** Of two replicas of one group the newer life counts; a rotted older one is set aside. */
+  private found(hosted: Hosted): void {
+    const { groupId, epoch, state } = hosted.notes;
+    const other = this.groups.get(groupId);
+    if (other === undefined) {
+      this.groups.set(groupId, hosted);
+      return;
+    }
+    const later = epoch > other.notes.epoch ||
+      (epoch === other.notes.epoch && state === "open" && other.notes.state === "fenced");
+    const [kept, outlived] = later ? [hosted, other] : [other, hosted];
+    this.groups.set(groupId, kept);
+    if (outlived.notes.epoch === kept.notes.epoch) this.setAside(outlived);
   }
 
   /**
@@ -178,6 +196,12 @@ export class Hosting {
     });
   }
 
+  /** A fenced replica begins anew, blank; the old files are set aside when the new ones stand. */
+  beginAgain(fenced: Hosted, beginning: Beginning): void {
+    this.create(beginning);
+    this.setAside(fenced);
+  }
+
   /** Stops a replica; its files stay as they are. */
   close(hosted: Hosted): void {
     const { partition } = hosted;
@@ -242,6 +266,19 @@ export class Hosting {
     } catch (thrown) {
       if (toTrilogError(thrown).code !== "disk_full") throw thrown;
     }
+  }
+
+  private setAside({ directory, notes }: Hosted): void {
+    const { disk, logger } = this.options;
+    const aside = nextSetAsideDirectory(disk);
+    makeDurableDirectory(disk, joinPath(aside, GROUPS_DIRECTORY));
+    disk.rename(directory, joinPath(aside, directory));
+    disk.syncDirectory(joinPath(aside, GROUPS_DIRECTORY));
+    disk.syncDirectory(GROUPS_DIRECTORY);
+    logger.warn("the files of a rotted replica were set aside", {
+      partition: `${notes.topic}/${notes.partition}`,
+      directory: aside,
+    });
   }
 
   private remove(directory: string): void {

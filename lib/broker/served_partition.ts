@@ -1,7 +1,6 @@
 /** A partition's replica that takes part in its group, and what waits for its messages. */
 
-import type { Timer } from "../base/clock.ts";
-import type { Clock } from "../base/clock.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import { TrilogError } from "../base/errors.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { PartitionMachine } from "./partition.ts";
@@ -24,6 +23,8 @@ export class ServedPartition implements PartitionIdentity {
   readonly epoch: number;
   readonly topic: string;
   readonly partition: number;
+  /** Somebody here has asked Raft for another membership and waits for it. */
+  changingMembers = false;
   private readonly waiters = new Set<Waiter>();
 
   constructor(

@@ -41,7 +41,6 @@ interface Memory {
   ledTerm: number;
   ledSinceMs: number;
   settled: SettledMembership;
-  changing: boolean;
   transferredMs: number;
 }
 
@@ -144,7 +143,7 @@ export class Steering {
     if (memory === undefined) {
       const { voters } = partition.replica.raft.membership;
       const settled = { index: 0, voters };
-      memory = { ledTerm: 0, ledSinceMs: 0, settled, changing: false, transferredMs: -Infinity };
+      memory = { ledTerm: 0, ledSinceMs: 0, settled, transferredMs: -Infinity };
       this.memories.set(partition, memory);
     }
     return memory;
@@ -270,9 +269,8 @@ export class Steering {
     voters: readonly ReplicaId[],
     learners: readonly ReplicaId[],
   ): void {
-    const memory = this.memoryOf(partition);
-    if (memory.changing) return;
-    memory.changing = true;
+    if (partition.changingMembers) return;
+    partition.changingMembers = true;
     const { replica } = partition;
     const nodes = Object.fromEntries(
       [...voters, ...learners].map((
@@ -289,7 +287,7 @@ export class Steering {
     replica.changeMembers({ voters, learners, nodes }).catch((thrown) => {
       logger.debug("members not changed yet", { ...fields, reason: toTrilogError(thrown).message });
     }).finally(() => {
-      memory.changing = false;
+      partition.changingMembers = false;
     });
   }
 
