@@ -304,11 +304,19 @@ export class Host implements PeerHandler {
   private startSyncs(): void {
     const waiting = [...this.unsynced].filter((replica) => replica.wantsSync);
     this.unsynced.clear();
-    if (waiting.length === 1 && this.pacer.maySyncNow()) {
-      this.pacer.timed(() => waiting[0].syncNow());
-      return;
-    }
-    for (const replica of waiting) this.pacer.track(replica.syncLater());
+    if (waiting.length === 1 && this.pacer.maySyncNow()) this.syncAfterSending(waiting[0]);
+    else for (const replica of waiting) this.pacer.track(replica.syncLater());
+  }
+
+  /**
+   * Waits for the disk only when what this turn has to say is on its way: the followers' disks
+   * must work at the same time as this one, not after it.
+   */
+  private syncAfterSending(replica: Replica): void {
+    this.options.clock.nextTurn(() => {
+      if (this.stopped || !replica.wantsSync) return;
+      this.guarded(() => this.pacer.timed(() => replica.syncNow()));
+    });
   }
 
   private tickLater(): void {
