@@ -14,7 +14,7 @@ import { readToken } from "./server_setup.ts";
 type ClientFlags = FlagValues<typeof bootstrapFlags> & FlagValues<typeof securityFlags>;
 
 /** Time for a request that a person waits for, in milliseconds. */
-const REQUEST_MS = 10_000;
+const REQUEST_MS = 5_000;
 
 /** Asks whichever manager can answer; rejects after `deadlineMs`. */
 export type Ask = <Request, Answer>(

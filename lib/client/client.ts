@@ -37,7 +37,7 @@ export interface ClientOptions {
 }
 
 /** Time for a request that a person waits for, in milliseconds. */
-export const REQUEST_MS = 10_000;
+export const REQUEST_MS = 5_000;
 /** Longest time one attempt at a broker may take before another is tried. */
 const ATTEMPT_MS = 3_000;
 /** Metadata is not fetched more often than this, however many requests fail. */
