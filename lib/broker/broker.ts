@@ -214,6 +214,12 @@ export class Broker {
       if (!directory.peerRecord(id).superseded) this.process.supersede(id);
     }
     this.steering.take(assignments);
+    // A blank replica has no membership to learn addresses from, and must answer whoever leads it.
+    const former = new Set(assignments.superseded);
+    for (const { replicaId, address } of assignments.peers) {
+      if (replicaId === directory.replicaId || former.has(replicaId)) continue;
+      peers.setAddress(replicaId, address);
+    }
     for (const { replica } of this.hosting.partitions()) {
       for (const [id, node] of Object.entries(replica.raft.membership.nodes)) {
         if (id !== directory.replicaId) peers.setAddress(id, this.dialAddress(id, node));

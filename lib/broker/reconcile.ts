@@ -137,9 +137,10 @@ function moveLeadership(
   leading: Leading,
 ): Action | null {
   const preferred = replicas[0];
-  const ready = leading.committed && leading.outgoing.length === 0 &&
-    leading.voters.includes(preferred) && leading.caughtUp.includes(preferred);
-  if (preferred === self || !ready) return null;
+  // In the middle of a change a new leader would have to find out anew how far the learners are.
+  const settled = leading.committed && leading.outgoing.length === 0 &&
+    leading.learners.length === 0 && sameSet(replicas, leading.voters);
+  if (preferred === self || !settled || !leading.caughtUp.includes(preferred)) return null;
   return { kind: "transfer_leadership", groupId, to: preferred };
 }
 

@@ -104,6 +104,8 @@ Deno.test("leadership goes to the preferred leader once it is level, and not bef
     { kind: "transfer_leadership", groupId: group, to: "b" },
   ]);
   assertEquals(plan(wanted, [host(lead(["a", "b", "c"], { caughtUp: ["c"] }))]), []);
+  const changing = lead(["a", "b", "d"], { learners: ["c"], caughtUp: ["b"] });
+  assertEquals(plan(wanted, [host(changing)]), [], "not while the members change");
 });
 
 Deno.test("carrying out the plan over and over ends at the wanted membership, from anywhere", () => {
