@@ -15,7 +15,7 @@ const MAX_OPERATIONS = 400;
 /** Pictures on one page. */
 const MAX_PARTS = 20;
 
-const EVENT_WIDTH = 56;
+const EVENT_WIDTH = 72;
 const LANE_HEIGHT = 44;
 const BAR_HEIGHT = 26;
 const MARGIN = { left: 110, top: 12, right: 30, bottom: 12 } as const;
@@ -76,8 +76,9 @@ function explanation(report: CheckReport): string {
 
 function windowTable(violation: Violation): string {
   const rows = violation.window.map((operation) => {
-    const cells = [operation.process, describeOperation(operation), spanOf(operation)];
-    return `<tr>${cells.map((cell) => `<td>${escaped(cell)}</td>`).join("")}</tr>`;
+    const link = `<a href="#operation-${operation.number}">${escaped(spanOf(operation))}</a>`;
+    const cells = [escaped(operation.process), escaped(describeOperation(operation)), link];
+    return `<tr>${cells.map((cell) => `<td>${cell}</td>`).join("")}</tr>`;
   });
   return [
     `<p>${escaped(windowSentence(violation))}</p>`,
@@ -122,6 +123,8 @@ class Drawing {
   private readonly columns: ReadonlyMap<number, number>;
   private readonly lanes: ReadonlyMap<string, number>;
   private readonly window: ReadonlySet<Operation>;
+  /** The key is the same everywhere, and stands over the picture. */
+  private readonly isOneObject: boolean;
 
   constructor(
     private readonly operations: readonly Operation[],
@@ -135,6 +138,7 @@ class Drawing {
     const processes = [...new Set(operations.map(({ process }) => process))].sort(byName);
     this.lanes = new Map(processes.map((process, lane) => [process, lane]));
     this.window = new Set(window);
+    this.isOneObject = operations.every(({ key }) => key === operations[0].key);
   }
 
   svg(): string {
@@ -174,13 +178,14 @@ class Drawing {
     const width = this.right(operation) - left;
     const top = this.middle(process) - BAR_HEIGHT / 2;
     const text = describeOperation(operation);
+    const label = this.isOneObject ? describeOperation(operation, false) : text;
     return [
       `<g class="operation ${classes}" id="operation-${number}">`,
       `<title>${escaped(`process ${process}: ${text} (${spanOf(operation)})`)}</title>`,
       `<rect class="bar" x="${left}" y="${top}" width="${width}" height="${BAR_HEIGHT}" rx="3"/>`,
       // A picture within the picture cuts off what does not fit into the bar.
       `<svg x="${left}" y="${top}" width="${width}" height="${BAR_HEIGHT}">`,
-      `<text x="5" y="11">${escaped(text)}</text></svg>`,
+      `<text x="5" y="11">${escaped(label)}</text></svg>`,
       `</g>`,
     ].join("");
   }

@@ -78,15 +78,19 @@ export function keyOf({ key }: Operation): string {
   return key ?? "";
 }
 
-/** The operation for people, such as `cas [1,2] -> ok`. */
-export function describeOperation(operation: Operation): string {
+/** Operations whose answers matter even where they are null, or what was asked for. */
+const QUESTIONS: ReadonlySet<string> = new Set(["read", "get", "balance", "accounts", "end"]);
+
+/** The operation for people, such as `cas "x" [1,2] -> ok`. */
+export function describeOperation(operation: Operation, withKey = true): string {
   const { f, key, input, outcome, output, error } = operation;
   const words = [f];
-  if (key !== null) words.push(canonicalText(key));
+  if (withKey && key !== null) words.push(canonicalText(key));
   if (input !== null) words.push(shortened(canonicalText(input)));
+  const answer = canonicalText(output);
+  const saysMore = QUESTIONS.has(f) || (output !== null && answer !== canonicalText(input));
   if (outcome === "unknown") words.push("-> unknown");
   else if (outcome === "fail") words.push(error === null ? "-> failed" : `-> failed: ${error}`);
-  else if (canonicalText(output) === canonicalText(input)) words.push("-> ok");
-  else words.push(`-> ${shortened(canonicalText(output))}`);
+  else words.push(`-> ${saysMore ? shortened(answer) : "ok"}`);
   return words.join(" ");
 }
