@@ -1,0 +1,32 @@
+/** The Raft rows on virtual time, three seeds each; `deno task scenarios` runs more. */
+
+import { raftAgreement } from "./raft_agreement.ts";
+import { raftCrashes } from "./raft_crashes.ts";
+import { raftElections } from "./raft_elections.ts";
+import { raftSnapshots } from "./raft_snapshots.ts";
+import { play, type Scenario } from "./world.ts";
+
+const SEEDS = [1, 2, 3];
+
+async function playAll(scenario: Scenario): Promise<void> {
+  for (const seed of SEEDS) await play(scenario, seed, false);
+}
+
+const [initialElection, reElection, manyElections] = raftElections;
+
+for (
+  const scenario of [
+    initialElection,
+    reElection,
+    ...raftAgreement,
+    ...raftCrashes,
+    ...raftSnapshots,
+  ]
+) {
+  Deno.test(scenario.name, () => playAll(scenario));
+}
+
+// A step of its own name, so that `--filter election` picks the two basic ones above and no more.
+Deno.test("leaders of seven servers", async (test) => {
+  await test.step(manyElections.name, () => playAll(manyElections));
+});
