@@ -34,6 +34,7 @@ const codes = {
   frame_too_large: { retryable: false, outcome: "certain" },
   malformed: { retryable: false, outcome: "certain" },
   unknown_method: { retryable: false, outcome: "certain" },
+  no_such_route: { retryable: false, outcome: "certain" },
   unsupported_version: { retryable: false, outcome: "certain" },
   // storage
   disk_full: { retryable: true, outcome: "certain" },
@@ -59,6 +60,9 @@ const codes = {
   invalid_topic: { retryable: false, outcome: "certain" },
   no_such_partition: { retryable: false, outcome: "certain" },
   no_such_broker: { retryable: false, outcome: "certain" },
+  no_such_producer: { retryable: false, outcome: "certain" },
+  no_such_consumer: { retryable: false, outcome: "certain" },
+  wrong_topic: { retryable: false, outcome: "certain" },
   message_too_large: { retryable: false, outcome: "certain" },
   invalid_batch: { retryable: false, outcome: "certain" },
   out_of_order_sequence: { retryable: false, outcome: "certain" },

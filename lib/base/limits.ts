@@ -61,6 +61,9 @@ export const limits = {
   partitionGroups: 4_096,
   /** Consumers of the HTTP API with a position in one partition. */
   partitionConsumers: 16_384,
+  /** Producers registered over the HTTP API, and consumers: of all topics together. */
+  registeredProducers: 16_384,
+  registeredConsumers: 16_384,
   /** Partitions of one topic. */
   topicPartitions: 1_024,
   /** Replicas of each partition, on as many brokers. */
@@ -85,6 +88,11 @@ assert(
   "a peer frame holds the largest AppendEntries",
 );
 assert(limits.balanceCents < Number.MAX_SAFE_INTEGER, "cents are exact numbers");
+
+assert(
+  limits.registeredConsumers <= limits.partitionConsumers,
+  "every registered consumer finds room in every partition",
+);
 
 assert(limits.reservedConnections < limits.connections, "clients get in too");
 
