@@ -19,7 +19,9 @@ const POLL_MS = 300;
 /** A look at a cluster in trouble must not take long. */
 const LINEARIZABLE_MS = 4_000;
 const STALE_MS = 2_000;
-const CLEAR_SCREEN = "\x1b[H\x1b[2J\x1b[3J";
+const CLEAR_SCREEN = "\x1b[H\x1b[2J";
+/** Terminals that are narrower, or that do not know their width, get whole lines. */
+const NARROWEST = 40;
 
 const status = defineCommand({
   name: "status",
@@ -129,7 +131,8 @@ async function readStatus(ask: Ask): Promise<[status: ClusterStatus, stale: bool
 
 /** Lines are cut to a terminal's width, never in a file or a pipe. */
 function shownWidth(terminal: Terminal): number {
-  return terminal.stdoutIsTerminal ? terminal.columns() : Infinity;
+  if (!terminal.stdoutIsTerminal || terminal.columns() < NARROWEST) return Infinity;
+  return terminal.columns();
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
