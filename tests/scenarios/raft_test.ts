@@ -1,9 +1,7 @@
 /** The Raft rows on virtual time, three seeds each; `deno task scenarios` runs more. */
 
-import { raftAgreement } from "./raft_agreement.ts";
-import { raftCrashes } from "./raft_crashes.ts";
 import { raftElections } from "./raft_elections.ts";
-import { raftSnapshots } from "./raft_snapshots.ts";
+import { raftScenarios } from "./scenarios.ts";
 import { play, type Scenario } from "./world.ts";
 
 const SEEDS = [1, 2, 3];
@@ -12,17 +10,9 @@ async function playAll(scenario: Scenario): Promise<void> {
   for (const seed of SEEDS) await play(scenario, seed, false);
 }
 
-const [initialElection, reElection, manyElections] = raftElections;
+const manyElections = raftElections[2];
 
-for (
-  const scenario of [
-    initialElection,
-    reElection,
-    ...raftAgreement,
-    ...raftCrashes,
-    ...raftSnapshots,
-  ]
-) {
+for (const scenario of raftScenarios.filter((one) => one !== manyElections)) {
   Deno.test(scenario.name, () => playAll(scenario));
 }
 
