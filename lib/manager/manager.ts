@@ -37,6 +37,7 @@ import { type Command, decodeAnswer, encodeCommand } from "./command.ts";
 import { Liveness, type LivenessSettings } from "./liveness.ts";
 import type { MetadataMachine } from "./metadata.ts";
 import { place } from "./moves.ts";
+import { serveRegistrations } from "./registration_desk.ts";
 import { alterTopic, createTopic, deleteTopic } from "./topics.ts";
 import { brokerStatuses, brokersView, partitionStatuses, topicsView } from "./views.ts";
 
@@ -165,6 +166,12 @@ export class Manager {
       movePartitionMethod,
       ({ requestId, ...fields }, call) => this.run(place, fields, requestId, call),
     );
+    serveRegistrations({
+      machine: this.options.machine,
+      serve: (method, run) => this.serve(method, run),
+      run: (command, fields, requestId, call) => this.run(command, fields, requestId, call),
+      barrier: (call) => this.barrier("linearizable", call),
+    });
     this.serve(registerBrokerMethod, (request) => this.desk.register(request));
     this.serve(heartbeatBrokerMethod, (request, call) => this.desk.heartbeat(request, call));
   }

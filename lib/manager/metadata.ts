@@ -1,6 +1,6 @@
 /**
- * The managers' state machine. Its commands stand in the files named for their subjects; this file
- * dispatches them and keeps the state in snapshots.
+ * MACHINE. The managers' state machine. Its commands stand in the files named for their subjects;
+ * this file dispatches them and keeps the state in snapshots.
  *
  * Snapshot: one byte format version, then a MessagePack list of sections `[name, version, data]`.
  * A subject added later brings commands and a section of its own: a snapshot without that section
@@ -17,6 +17,7 @@ import { declare, initialise, registerBroker } from "./brokers.ts";
 import { type AnyCommand, encodeRefusal, encodeSuccess } from "./command.ts";
 import { place } from "./moves.ts";
 import { report } from "./reports.ts";
+import { forget, register, retireConsumer } from "./registrations.ts";
 import { rememberAnswer, repeatedAnswer } from "./requests.ts";
 import { sections } from "./sections.ts";
 import { MetadataState, type MetadataView } from "./state.ts";
@@ -33,6 +34,9 @@ const commandList: readonly AnyCommand[] = [
   deleteTopic,
   place,
   report,
+  register,
+  retireConsumer,
+  forget,
 ];
 const commands = new Map(commandList.map((command) => [command.name, command]));
 

@@ -1,6 +1,6 @@
 /**
- * The parts of a metadata snapshot. Each is canonical: equal states give equal bytes, whatever the
- * order in which they came about.
+ * MACHINE. The parts of a metadata snapshot. Each is canonical: equal states give equal bytes,
+ * whatever the order in which they came about.
  */
 
 import {
@@ -18,6 +18,8 @@ import type { Packable } from "../base/msgpack.ts";
 import {
   brokerCodec,
   type MetadataState,
+  type Registration,
+  registrationCodec,
   sortedValues,
   tombstoneCodec,
   topicCodec,
@@ -110,6 +112,25 @@ const requests = listSection(
     state.requests.set(requestId, { command, answer: answer.slice() }),
 );
 
+const producers = listSection(
+  "producers",
+  registrationCodec,
+  (state) => sortedById(state.producers),
+  (state, producer) => state.producers.set(producer.id, producer),
+);
+
+const consumers = listSection(
+  "consumers",
+  registrationCodec,
+  (state) => sortedById(state.consumers),
+  (state, consumer) => state.consumers.set(consumer.id, consumer),
+);
+
+/** A record that was replaced may stand elsewhere in the map's order. */
+function sortedById(map: ReadonlyMap<number, Registration>): Registration[] {
+  return [...map.values()].sort((left, right) => left.id - right.id);
+}
+
 function listSection<T>(
   sectionName: string,
   codec: Codec<T>,
@@ -135,4 +156,6 @@ export const sections: readonly Section[] = [
   topics,
   tombstones,
   requests,
+  producers,
+  consumers,
 ];

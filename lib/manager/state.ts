@@ -1,7 +1,7 @@
 /**
- * What the managers agree on. Records are never changed in place: a change replaces a record, so a
- * reader may keep what it was given. Only the command files of this folder change the state, and
- * only while a committed command is applied.
+ * MACHINE. What the managers agree on. Records are never changed in place: a change replaces a
+ * record, so a reader may keep what it was given. Only the command files of this folder change the
+ * state, and only while a committed command is applied.
  */
 
 import { assert } from "../base/assert.ts";
@@ -126,6 +126,29 @@ export const tombstoneCodec: Codec<Tombstone> = record<Tombstone>({
   version: whole,
 });
 
+/** A producer or consumer of the HTTP API; see `registrations.ts`. */
+export interface Registration {
+  /** Never given to another of its kind. */
+  readonly id: number;
+  readonly topic: string;
+  /** Tells the topic from a later one of the same name. */
+  readonly topicNumber: number;
+  /** The only partition that a consumer reads; null for all, and for producers. */
+  readonly partition: number | null;
+  /** Partitions that the topic had when this was made. */
+  readonly partitions: number;
+  /** A consumer that is being deleted. */
+  readonly retired: boolean;
+}
+export const registrationCodec: Codec<Registration> = record<Registration>({
+  id: whole,
+  topic: name,
+  topicNumber: whole,
+  partition: nullable(whole),
+  partitions: whole,
+  retired: flag,
+});
+
 /** The answer to a request that its sender may repeat; see `requests.ts`. */
 export interface AnsweredRequest {
   readonly command: string;
@@ -152,6 +175,9 @@ export interface MetadataView {
   readonly topics: ReadonlyMap<string, Topic>;
   readonly tombstones: ReadonlyMap<string, Tombstone>;
   readonly requests: ReadonlyMap<string, AnsweredRequest>;
+  /** By id, which is the order in which they were made. */
+  readonly producers: ReadonlyMap<number, Registration>;
+  readonly consumers: ReadonlyMap<number, Registration>;
   /** Brokers sorted by id. */
   sortedBrokers(): Broker[];
   /** Topics sorted by name. */
@@ -169,6 +195,8 @@ export class MetadataState implements MetadataView {
   readonly topics = new Map<string, Topic>();
   readonly tombstones = new Map<string, Tombstone>();
   readonly requests = new Map<string, AnsweredRequest>();
+  readonly producers = new Map<number, Registration>();
+  readonly consumers = new Map<number, Registration>();
   /** Names of topics by number, and of brokers by replica id: derived, never stored. */
   private readonly topicNames = new Map<number, string>();
   private readonly brokerIds = new Map<string, string>();
@@ -201,6 +229,11 @@ export class MetadataState implements MetadataView {
   removeTopic(topic: Topic): void {
     this.topics.delete(topic.name);
     this.topicNames.delete(topic.number);
+    for (const registered of [this.producers, this.consumers]) {
+      for (const { id, topicNumber } of registered.values()) {
+        if (topicNumber === topic.number) registered.delete(id);
+      }
+    }
   }
 
   setPartition(placed: PlacedPartition, partition: Partition): void {

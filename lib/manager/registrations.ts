@@ -1,0 +1,136 @@
+/**
+ * Producers and consumers of the HTTP API: numbers that belong to one topic. They go with their
+ * topic, and a number is never given out again, so an old one cannot be taken for a new one.
+ */
+
+import { nullable, record, text, whole, word } from "../base/codec.ts";
+import { TrilogError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
+import type {
+  ForgetRequest,
+  FormerRegistration,
+  RegisterAnswer,
+  RegisterRequest,
+  RegistrationAnswer,
+  RegistrationKind,
+  RegistrationRequest,
+  RetireRequest,
+} from "../client/protocol.ts";
+import type { Command } from "./command.ts";
+import type { MetadataState, MetadataView, Registration, Topic } from "./state.ts";
+import { createTopic } from "./topics.ts";
+
+const kind = word<RegistrationKind>("producer", "consumer");
+const former = record<FormerRegistration>({ topic: text });
+
+/** Registers; a producer makes the topic where there is none of that name. */
+export const register: Command<Omit<RegisterRequest, "requestId">, RegisterAnswer> = {
+  name: "registrations.register",
+  fields: record<Omit<RegisterRequest, "requestId">>({
+    kind,
+    topic: text,
+    partition: nullable(whole),
+  }),
+  answer: record<RegisterAnswer>({ id: whole, partitions: whole }),
+  apply(state, fields, context) {
+    const registered = registeredOf(state, fields.kind);
+    refuseTooMany(fields.kind, registered.size);
+    if (fields.kind === "producer" && !state.topics.has(fields.topic)) {
+      const settings = { retentionBytes: 0, retentionMs: 0 };
+      createTopic.apply(state, { name: fields.topic, partitions: 1, settings }, context);
+    }
+    const topic = existingTopic(state, `register ${fields.kind}`, fields.topic);
+    const partitions = topic.partitions.length;
+    const { partition } = fields;
+    if (partition !== null && partition >= partitions) {
+      throw new TrilogError(
+        "no_such_partition",
+        `Cannot register ${fields.kind} of ${topic.name}: there are ${partitions} partitions and ` +
+          `no partition ${partition}`,
+      );
+    }
+    const id = state.nextNumber(fields.kind);
+    registered.set(id, {
+      id,
+      topic: topic.name,
+      topicNumber: topic.number,
+      partition,
+      partitions,
+      retired: false,
+    });
+    return { id, partitions };
+  },
+};
+
+/** Makes a consumer unusable while its positions are being deleted. */
+export const retireConsumer: Command<RetireRequest, FormerRegistration> = {
+  name: "registrations.retire",
+  fields: record<RetireRequest>({ id: whole }),
+  answer: former,
+  apply(state, { id }) {
+    const consumer = state.consumers.get(id);
+    if (consumer === undefined) throw unknownRegistration("delete", "consumer", id);
+    state.consumers.set(id, { ...consumer, retired: true });
+    return { topic: consumer.topic };
+  },
+};
+
+export const forget: Command<Omit<ForgetRequest, "requestId">, FormerRegistration> = {
+  name: "registrations.forget",
+  fields: record<Omit<ForgetRequest, "requestId">>({ kind, id: whole }),
+  answer: former,
+  apply(state, fields) {
+    const registered = registeredOf(state, fields.kind);
+    const found = registered.get(fields.id);
+    if (found === undefined) throw unknownRegistration("delete", fields.kind, fields.id);
+    registered.delete(fields.id);
+    return { topic: found.topic };
+  },
+};
+
+/** The registration that a request names; throws where it may not use it. */
+export function registrationView(
+  state: MetadataView,
+  { kind, id, topic: topicName }: RegistrationRequest,
+): RegistrationAnswer {
+  const topic = existingTopic(state, `use ${kind} ${id}`, topicName);
+  const found = (kind === "producer" ? state.producers : state.consumers).get(id);
+  if (found === undefined || found.retired) throw unknownRegistration("use", kind, id);
+  if (found.topicNumber !== topic.number) {
+    throw new TrilogError(
+      "wrong_topic",
+      `Cannot use ${kind} ${id} for topic ${topicName}: it is registered for ${found.topic}`,
+    );
+  }
+  return {
+    partition: found.partition,
+    registeredPartitions: found.partitions,
+    partitions: topic.partitions.length,
+    firstGroupId: topic.partitions[0].groupId,
+  };
+}
+
+function registeredOf(state: MetadataState, kind: RegistrationKind): Map<number, Registration> {
+  return kind === "producer" ? state.producers : state.consumers;
+}
+
+function existingTopic(state: MetadataView, act: string, name: string): Topic {
+  const topic = state.topics.get(name);
+  if (topic !== undefined) return topic;
+  throw new TrilogError("no_such_topic", `Cannot ${act}: there is no topic of that name`);
+}
+
+function refuseTooMany(kind: RegistrationKind, present: number): void {
+  const most = kind === "producer" ? limits.registeredProducers : limits.registeredConsumers;
+  if (present < most) return;
+  // Asking again does not help: somebody has to delete some.
+  const state = `there are ${present} already, which is the limit`;
+  throw new TrilogError("overloaded", `Cannot register ${kind}: ${state}`, { retryable: false });
+}
+
+function unknownRegistration(act: string, kind: RegistrationKind, id: number): TrilogError {
+  return new TrilogError(
+    kind === "producer" ? "no_such_producer" : "no_such_consumer",
+    `Cannot ${act} ${kind} ${id}: it is not registered`,
+  );
+}
