@@ -32,7 +32,7 @@ function holders(cluster: Cluster): ReplicaId[] {
   );
 }
 
-Deno.test("whoever holds a lease knows all that is committed, with clocks of different rates and hasty elections", () => {
+Deno.test("whoever holds a lease knows all that is committed, with clocks of different rates and hasty candidates", () => {
   let held = 0;
   for (let seed = 1; seed <= SEEDS; seed += 1) {
     const random = new Prng(seed);

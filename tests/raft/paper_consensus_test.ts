@@ -109,7 +109,7 @@ Deno.test("figure 2, candidates: on an AppendEntries from a new leader of its te
   assertEquals([cluster.status("2").role, cluster.status("2").leader], ["follower", "1"]);
 });
 
-Deno.test("figure 2, leaders: heartbeats go out at once after the election and in idle times", () => {
+Deno.test("figure 2, leaders: heartbeats go out at once when the term is won, and in idle times", () => {
   const cluster = new Cluster();
   const sentMs: number[] = [];
   cluster.onReady = (node, ready) => {
@@ -132,7 +132,7 @@ Deno.test("5.2: servers start up as followers, and stay so while they hear from 
   assertEquals(cluster.status("2").role, "follower");
 });
 
-Deno.test("5.2: a follower that hears nothing over the election timeout begins an election", () => {
+Deno.test("5.2: a follower that hears nothing until its timer runs out becomes a candidate", () => {
   const cluster = new Cluster();
   cluster.step("1", { kind: "tick" });
   cluster.nowMs = ELECTION_MS - 1;
@@ -157,7 +157,7 @@ Deno.test("5.2: a majority is needed to win, so one candidate at most wins a ter
   assertEquals(cluster.leader(), undefined);
 });
 
-Deno.test("5.2: election timeouts are chosen at random from [t, 2t), so that split votes are rare and end", () => {
+Deno.test("5.2: timeouts are chosen at random from [t, 2t), so that split votes are rare and end", () => {
   const cluster = new Cluster({ voters: ["1", "2", "3", "4", "5"] });
   const deadlines = [...cluster.nodes.values()].map((node) => {
     cluster.step(node.id, { kind: "tick" });

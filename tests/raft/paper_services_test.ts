@@ -6,7 +6,7 @@ import { diskOf, ELECTION_MS, targetOf } from "./disks.ts";
 import { Cluster } from "./harness.ts";
 import { askEmpty, votes } from "./requests.ts";
 
-Deno.test("6: in joint consensus both majorities are needed for elections and for commits", () => {
+Deno.test("6: in joint consensus both majorities are needed to win a term and to commit", () => {
   const cluster = new Cluster({ blanks: ["4", "5"] });
   cluster.elect("1");
   for (const id of ["4", "5"]) cluster.isolate(id);
@@ -180,7 +180,7 @@ Deno.test("8: before a read-only request a leader checks that it was not deposed
   assertEquals(outcome?.kind === "rejected" && outcome.reason, "leadership_lost");
 });
 
-Deno.test("thesis 3.10: leadership goes to a server of choice without a gap of an election timeout", () => {
+Deno.test("thesis 3.10: leadership goes to a server of choice without waiting for a timer to run out", () => {
   const cluster = new Cluster();
   cluster.elect("1");
   cluster.advance(40);

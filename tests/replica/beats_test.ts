@@ -33,7 +33,7 @@ Deno.test("groups at rest cost a beat per pair of processes and nothing per grou
   assert(perSecond < 700, `${perSecond} events a second`);
 });
 
-Deno.test("no election happens while groups rest", async () => {
+Deno.test("no term begins while groups rest", async () => {
   const cluster = await quietCluster();
   const terms = () =>
     cluster.nodes.map((node) => GROUPS.map((group) => cluster.replica(node, group).raft.term));
