@@ -1,6 +1,6 @@
 /**
- * What a broker must do so that what it hosts becomes what the managers want: a pure function of
- * the two. Its plan may be carried out in any order, interrupted at any point and made again:
+ * PURE. What a broker must do so that what it hosts becomes what the managers want: a pure function
+ * of the two. Its plan may be carried out in any order, interrupted at any point and made again:
  * joining, losing a broker, moving a partition and restarting are all this one path.
  *
  * What it never does: delete a replica without a tombstone that names its group and epoch; close

@@ -1,13 +1,13 @@
 /**
- * Whom to ask of several servers of which one leads: the one that was right last time, the one
- * that a refusal named, else one after the other. Pure: it remembers and advises, and sends
- * nothing. Used for the managers and, once per partition, for brokers.
+ * PURE. Whom to ask of several servers of which one leads: the one that was right last time, the
+ * one that a refusal named, else one after the other. It remembers and advises, and sends nothing.
+ * Used for the managers and, once per partition, for brokers.
  */
 
 import { assert } from "../base/assert.ts";
 import type { ErrorCode, TrilogError } from "../base/errors.ts";
 import type { Random } from "../base/prng.ts";
-import { Backoff } from "../net/backoff.ts";
+import { Backoff } from "../base/backoff.ts";
 
 export interface RetrySettings {
   /** Longest pause before the first retry; doubles with each failure up to `maxDelayMs`. */

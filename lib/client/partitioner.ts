@@ -1,4 +1,4 @@
-/** Which partition a message goes to. Pure. */
+/** PURE. Which partition a message goes to. */
 
 import { partitionOfKey } from "../batch/murmur2.ts";
 import type { Random } from "../base/prng.ts";

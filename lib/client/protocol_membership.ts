@@ -1,4 +1,4 @@
-/** Methods of managers for brokers: registration and heartbeats. */
+/** PURE. Methods of managers for brokers: registration and heartbeats. */
 
 import {
   type Codec,

@@ -1,4 +1,4 @@
-/** Methods of managers for clients: what there is, and changes of topics. */
+/** PURE. Methods of managers for clients: what there is, and changes of topics. */
 
 import {
   type Codec,

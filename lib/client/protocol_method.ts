@@ -1,4 +1,4 @@
-/** The form of an RPC method; see `protocol.ts`. */
+/** PURE. The form of an RPC method; see `protocol.ts`. */
 
 import type { Codec } from "../base/codec.ts";
 

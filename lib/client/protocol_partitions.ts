@@ -1,4 +1,4 @@
-/** Methods of brokers: messages and committed offsets of one partition. */
+/** PURE. Methods of brokers: messages and committed offsets of one partition. */
 
 import { binary, flag, list, name, nullable, record, token, whole, word } from "../base/codec.ts";
 import { method } from "./protocol_method.ts";

@@ -1,4 +1,4 @@
-/** The state of the whole cluster, for `cluster status` and for the HTTP API. */
+/** PURE. The state of the whole cluster, for `cluster status` and for the HTTP API. */
 
 import {
   type Codec,

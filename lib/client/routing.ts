@@ -1,6 +1,6 @@
 /**
- * The client's picture of the cluster: which broker to ask for a partition, and what to do when it
- * was the wrong one. Pure: somebody else fetches the metadata and sends the requests.
+ * PURE. The client's picture of the cluster: which broker to ask for a partition, and what to do
+ * when it was the wrong one. Somebody else fetches the metadata and sends the requests.
  */
 
 import type { TrilogError } from "../base/errors.ts";

@@ -1,4 +1,7 @@
-/** Commands about brokers: who belongs to the cluster, under which identity, and who is dead. */
+/**
+ * MACHINE. Commands about brokers: who belongs to the cluster, under which identity, and who is
+ * dead.
+ */
 
 import { type Codec, label, list, name, record, token, whole } from "../base/codec.ts";
 import { TrilogError } from "../base/errors.ts";

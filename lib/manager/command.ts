@@ -1,7 +1,7 @@
 /**
- * Commands of the metadata machine. Each has a name, its fields, its answer and what it does to
- * the state; `apply` either changes the state and answers, or throws a `TrilogError` before it has
- * changed anything, which becomes the refusal that the proposer gets.
+ * MACHINE. Commands of the metadata machine. Each has a name, its fields, its answer and what it
+ * does to the state; `apply` either changes the state and answers, or throws a `TrilogError` before
+ * it has changed anything, which becomes the refusal that the proposer gets.
  *
  * As stored: `[request id or "", command name, fields]`. An answer is `[true, answer]`, a refusal
  * `[false, wire error]`.
@@ -31,7 +31,7 @@ export interface Changed {
 }
 export const changedCodec: Codec<Changed> = record<Changed>({ version: whole });
 
-/** The bytes to propose. With a request id the command takes effect once, however often it comes. */
+/** The bytes to propose. With a request id the command takes effect once, if it comes twice. */
 export function encodeCommand<Fields>(
   command: Pick<Command<Fields, unknown>, "name" | "fields">,
   fields: Fields,

@@ -1,6 +1,6 @@
 /**
- * What brokers said in their last heartbeats: memory of the leading manager, empty after an
- * election. From it follows what is worth a replicated `report`. Pure.
+ * PURE. What brokers said in their last heartbeats: memory of the leading manager, empty after an
+ * election. From it follows what is worth a replicated `report`.
  */
 
 import {

@@ -1,6 +1,6 @@
 /**
- * Which brokers are dead, judged by the leading manager alone, on its own monotonic clock. Nothing
- * of it is stored: what the leader decides becomes a replicated `declare` command.
+ * PURE. Which brokers are dead, judged by the leading manager alone, on its own monotonic clock.
+ * Nothing of it is stored: what the leader decides becomes a replicated `declare` command.
  *
  * Old news never counts. A new leader starts its count afresh, and so does one that was itself
  * asleep (paused, or its disk stalled): the heartbeats it missed say nothing about the brokers.

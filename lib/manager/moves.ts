@@ -1,7 +1,7 @@
 /**
- * Moving partitions: a new list of wanted replicas. Everything else follows from it, here as after
- * any other change: the partition's leader changes the membership and reports it, and what is not
- * wanted any more is retired (`reports.ts`).
+ * MACHINE. Moving partitions: a new list of wanted replicas. Everything else follows from it, here
+ * as after any other change: the partition's leader changes the membership and reports it, and what
+ * is not wanted any more is retired (`reports.ts`).
  */
 
 import { list, record, text, whole } from "../base/codec.ts";

@@ -1,6 +1,6 @@
 /**
- * Where new replicas go: a pure function of the brokers and of what they already carry, so that
- * every manager decides alike when it applies the command.
+ * PURE. Where new replicas go: a pure function of the brokers and of what they already carry, so
+ * that every manager decides alike when it applies the command.
  *
  * Leaders are spread first, since a leader costs several times what a follower costs; the other
  * replicas go to the racks that the partition does not use yet, and among those to the brokers

@@ -1,7 +1,7 @@
 /**
- * What brokers report of their partitions, as far as it is agreed on: leaders, memberships,
- * offsets, and the end of replicas that nobody wants any more. The leader collects heartbeats in
- * memory (`heartbeats.ts`) and proposes one `report` for all that is new.
+ * MACHINE. What brokers report of their partitions, as far as it is agreed on: leaders,
+ * memberships, offsets, and the end of replicas that nobody wants any more. The leader collects
+ * heartbeats in memory (`heartbeats.ts`) and proposes one `report` for all that is new.
  */
 
 import { type Codec, list, record, token, whole } from "../base/codec.ts";

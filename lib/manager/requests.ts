@@ -1,7 +1,8 @@
 /**
- * Exactly-once for operators and scripts: a command that carries a request id and succeeds leaves
- * its answer behind, and the same request again gets that answer. A refusal changed nothing and is
- * not kept: the repeat is judged anew. The newest `limits.requestAnswers` are kept, in log order.
+ * MACHINE. Exactly-once for operators and scripts: a command that carries a request id and succeeds
+ * leaves its answer behind, and the same request again gets that answer. A refusal changed nothing
+ * and is not kept: the repeat is judged anew. The newest `limits.requestAnswers` are kept, in log
+ * order.
  */
 
 import { TrilogError } from "../base/errors.ts";

@@ -1,4 +1,4 @@
-/** Commands about topics. Placement is decided here, while the command is applied. */
+/** MACHINE. Commands about topics. Placement is decided here, while the command is applied. */
 
 import { type Codec, nullable, record, text, whole } from "../base/codec.ts";
 import { TrilogError } from "../base/errors.ts";

@@ -9,7 +9,7 @@ import type { Logger } from "../base/logger.ts";
 import { type Packable, unpack } from "../base/msgpack.ts";
 import type { Random } from "../base/prng.ts";
 import type { ReplicaId } from "../raft/types.ts";
-import { Backoff } from "./backoff.ts";
+import { Backoff } from "../base/backoff.ts";
 import { asFrame, Channel, farewellFrame, malformedFrame } from "./channels.ts";
 import type { Connection, FrameSink } from "./connection.ts";
 import { LinkProbe } from "./link_probe.ts";

@@ -9,7 +9,7 @@ import { errorFromWire, toTrilogError, TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { type Packable, unpack } from "../base/msgpack.ts";
 import type { Random } from "../base/prng.ts";
-import { Backoff } from "./backoff.ts";
+import { Backoff } from "../base/backoff.ts";
 import {
   asCount,
   asFrame,

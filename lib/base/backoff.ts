@@ -1,6 +1,6 @@
 /** Growing pauses between attempts, spread so that many who lost the same server do not return at once. */
 
-import type { Random } from "../base/prng.ts";
+import type { Random } from "./prng.ts";
 
 export class Backoff {
   private failures = 0;
