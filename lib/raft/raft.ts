@@ -140,6 +140,16 @@ export class Raft {
     return this.core.log.last.index;
   }
 
+  /** Highest index known here to be committed. */
+  get commit(): Index {
+    return this.core.log.commit;
+  }
+
+  /** Leader: until when an older leader's lease may last; nothing is committed before. Else null. */
+  get leaseWaitUntilMs(): number | null {
+    return this.core.leadership?.leaseWaitUntilMs ?? null;
+  }
+
   /** See {@link RaftStatus.idle}; costs little. */
   get isIdle(): boolean {
     return isIdle(this.core);

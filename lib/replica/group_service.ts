@@ -1,7 +1,7 @@
 /**
  * Commands and questions to a replicated machine from any of its nodes. A command goes to the
  * leader wherever that is, under this node's own session, so repeating it after a lost answer or a
- * change of leader is harmless; a question is answered here after a read barrier.
+ * change of leader is harmless; a question is answered as the {@link ReadMode} says.
  *
  * Every call ends within its deadline. `unavailable` promises that nothing happened and nothing
  * will; `outcome_unknown` says that the command was handed to a leader whose answer is missing.
@@ -24,6 +24,13 @@ import {
   type SessionId,
 } from "./sessions.ts";
 
+/**
+ * How questions are answered. `index`: by any node, after asking the leader for a read index.
+ * `lease`: by the holder of the leader's lease only, from its state and clock alone; other nodes
+ * name the leader. `stale`: by any node as it stands.
+ */
+export type ReadMode = "index" | "lease" | "stale";
+
 export interface GroupServiceOptions {
   readonly clock: Clock;
   readonly random: Random;
@@ -32,6 +39,8 @@ export interface GroupServiceOptions {
   readonly replica: () => Replica | null;
   /** Address to dial for a member of the group. */
   readonly addressOf: (id: ReplicaId) => string | undefined;
+  /** Default: `index`. */
+  readonly reads?: ReadMode | undefined;
 }
 
 /** Method by which a node hands an enveloped command to the leader's node. */
@@ -79,18 +88,36 @@ export class GroupService {
     deadlineMs: number = DEADLINE_MS,
   ): Promise<Uint8Array> {
     const endMs = this.options.clock.monotonicMs() + deadlineMs;
-    const attempt = async () => {
-      const replica = this.replica();
-      if (!stale) await this.within(endMs, replica.readBarrier());
-      return replica.machine.query(question);
-    };
+    const reads = stale ? "stale" : this.options.reads ?? "index";
     try {
-      return await this.repeat(endMs, attempt);
+      if (reads === "lease") return await this.queryUnderLease(question, endMs);
+      return await this.repeat(endMs, async () => {
+        const replica = this.replica();
+        if (reads === "index") await this.within(endMs, replica.readBarrier());
+        return replica.machine.query(question);
+      });
     } catch (thrown) {
       const error = toTrilogError(thrown);
       // Reading changes nothing: whatever the reason, it is certain that nothing happened.
       throw error.outcomeUnknown ? this.unavailable(error) : error;
     }
+  }
+
+  /** The lease is looked at and the question answered in one breath: no pause can come between. */
+  private async queryUnderLease(question: Uint8Array, endMs: number): Promise<Uint8Array> {
+    const answer = await this.repeat(endMs, () => Promise.resolve(this.leasedAnswer(question)));
+    if (answer instanceof Uint8Array) return answer;
+    throw new TrilogError("not_leader", `Cannot read here: the leader is ${answer.leader}`, answer);
+  }
+
+  /** The answer, or who can give it. */
+  private leasedAnswer(question: Uint8Array): Uint8Array | { readonly leader: string } {
+    const replica = this.replica();
+    if (replica.mayAnswerAlone) return replica.machine.query(question);
+    const leader = replica.isLeader ? undefined : replica.leaderAddress();
+    if (leader !== undefined) return { leader };
+    const state = replica.isLeader ? "this leader holds no lease" : "no leader is known";
+    throw new TrilogError("unavailable", `Cannot read: ${state}`);
   }
 
   /** Serves {@link PROPOSE_METHOD}: replicates a command that another node enveloped. */

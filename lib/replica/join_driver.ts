@@ -1,7 +1,8 @@
 /**
  * The leader's side of joining: a node with a new identity is taken in as a learner, and when it
  * has caught up it takes the place of the identity that had its name before, if that one has no
- * live connection. A member whose address changed is entered with the new one.
+ * live connection; under a name that no member has it must have been invited. A member whose
+ * address changed is entered with the new one.
  */
 
 import { record, token } from "../base/codec.ts";
@@ -29,6 +30,9 @@ const CAUGHT_UP_ENTRIES = 64;
 /** A member that was heard within this many election timeouts is alive. */
 const ALIVE_TIMEOUTS = 2;
 
+/** An invitation that nobody took up is forgotten after this long. */
+const INVITATION_MS = 10 * 60_000;
+
 /** What the leader does next for a request; pure, so that every case can be tested. */
 export type JoinStep =
   | { readonly kind: "nothing" }
@@ -36,11 +40,13 @@ export type JoinStep =
   | { readonly kind: "wait" }
   | { readonly kind: "change"; readonly target: MembershipTarget; readonly why: string };
 
+/** `invitedAt`: the address under which a new name was invited; null: it was not. */
 export function planJoin(
   request: JoinRequest,
   status: RaftStatus,
   nowMs: number,
   electionTimeoutMs: number,
+  invitedAt: string | null = null,
 ): JoinStep {
   const { membership } = status;
   if (isJoint(membership)) return { kind: "wait" };
@@ -53,10 +59,7 @@ export function planJoin(
     return { kind: "change", target, why: "address changed" };
   }
   const old = Object.keys(nodes).find((id) => predecessorOf(nodes[id], request, id));
-  if (old === undefined) {
-    const message = `Cannot take in ${request.name}: no member has that name`;
-    return { kind: "refuse", error: new TrilogError("invalid_membership", message) };
-  }
+  if (old === undefined) return planNewcomer(request, status, invitedAt);
   if (isAlive(old, status, nowMs, electionTimeoutMs)) {
     const message = `Cannot take in ${request.name}: the identity that has its name is alive`;
     return { kind: "refuse", error: new TrilogError("superseded", message) };
@@ -69,15 +72,76 @@ export function planJoin(
     };
     return { kind: "change", target, why: "taken in as a learner" };
   }
-  const progress = status.progress.find(({ id }) => id === request.replicaId);
-  const lag = status.last.index - (progress?.match ?? 0);
-  if (progress?.state !== "replicate" || lag > CAUGHT_UP_ENTRIES) return { kind: "wait" };
+  if (!hasCaughtUp(request.replicaId, status)) return { kind: "wait" };
   const target = {
     voters: voters.filter((id) => id !== old).concat(request.replicaId),
     learners: learners.filter((id) => id !== request.replicaId && id !== old),
     nodes: { ...nodes, [request.replicaId]: info },
   };
   return { kind: "change", target, why: `takes the place of ${old}` };
+}
+
+/** A name that no other member has or had: first a learner, then a voter more. */
+function planNewcomer(
+  { name, replicaId, address }: JoinRequest,
+  status: RaftStatus,
+  invitedAt: string | null,
+): JoinStep {
+  const { voters, learners, nodes: known } = status.membership;
+  const nodes = { ...known, [replicaId]: { name, address } };
+  if (learners.includes(replicaId)) {
+    if (!hasCaughtUp(replicaId, status)) return { kind: "wait" };
+    const others = learners.filter((id) => id !== replicaId);
+    const target = { voters: [...voters, replicaId], learners: others, nodes };
+    return { kind: "change", target, why: "a new voter" };
+  }
+  if (invitedAt === address) {
+    const target = { voters, learners: [...learners, replicaId], nodes };
+    return { kind: "change", target, why: "a new member, taken in as a learner" };
+  }
+  const state = invitedAt === null
+    ? "no member has that name"
+    : `it says that it is at ${address}, and it was added at ${invitedAt}`;
+  const message = `Cannot take in ${name}: ${state}`;
+  return { kind: "refuse", error: new TrilogError("invalid_membership", message) };
+}
+
+/** Whether a learner may vote: it lacks next to nothing. */
+function hasCaughtUp(id: ReplicaId, status: RaftStatus): boolean {
+  const progress = status.progress.find((other) => other.id === id);
+  const lag = status.last.index - (progress?.match ?? 0);
+  return progress?.state === "replicate" && lag <= CAUGHT_UP_ENTRIES;
+}
+
+/**
+ * The membership without a member, if those that stay can go on: with a majority of their voters
+ * alive. `wait` while another change is under way.
+ */
+export function planRemoval(
+  name: string,
+  status: RaftStatus,
+  nowMs: number,
+  electionTimeoutMs: number,
+): JoinStep {
+  const { membership } = status;
+  if (isJoint(membership) || status.membershipIndex > status.commit) return { kind: "wait" };
+  const { nodes } = membership;
+  const leaving = Object.keys(nodes).find((id) => nodes[id].name === name);
+  if (leaving === undefined) return refuseRemoval(name, "no member has that name");
+  const stays = (id: ReplicaId) => id !== leaving;
+  const voters = membership.voters.filter(stays);
+  if (voters.length === 0) return refuseRemoval(name, "it is the last voter");
+  const alive = voters.filter((id) => isAlive(id, status, nowMs, electionTimeoutMs)).length;
+  if (2 * alive <= voters.length) {
+    return refuseRemoval(name, `of the ${voters.length} voters that stay only ${alive} are alive`);
+  }
+  const target = { voters, learners: membership.learners.filter(stays), nodes };
+  return { kind: "change", target, why: "removed" };
+}
+
+function refuseRemoval(name: string, state: string): JoinStep {
+  const message = `Cannot remove ${name}: ${state}`;
+  return { kind: "refuse", error: new TrilogError("invalid_membership", message) };
 }
 
 /** Names are unique among members: while both identities are, the old one's says that it goes. */
@@ -108,6 +172,8 @@ function isAlive(
 /** Carries requests out one after another for as long as this node leads. */
 export class JoinDriver {
   private readonly requests = new Map<string, JoinRequest>();
+  /** Names that no member has yet, to be taken in when they ask at that address. */
+  private readonly invitations = new Map<string, { address: string; untilMs: number }>();
   private changing = false;
 
   constructor(
@@ -137,11 +203,29 @@ export class JoinDriver {
     return null;
   }
 
+  /** Lets a node with a new name in when it asks; this leader remembers it for ten minutes. */
+  invite({ name, address }: NodeInfo): void {
+    const untilMs = this.options.clock.monotonicMs() + INVITATION_MS;
+    this.invitations.set(name, { address, untilMs });
+  }
+
+  /** Takes one step of removing a member; throws the refusal. */
+  remove(name: string, replica: Replica): void {
+    this.invitations.delete(name);
+    this.requests.delete(name);
+    if (this.changing) return;
+    const nowMs = this.options.clock.monotonicMs();
+    const step = planRemoval(name, replica.status(), nowMs, this.options.electionTimeoutMs);
+    if (step.kind === "refuse") throw step.error;
+    if (step.kind === "change") this.change(replica, step.target, name, step.why);
+  }
+
   /** Takes the next step of every request; call it a few times a second. */
   tick(): void {
     const replica = this.options.replica();
     if (replica === null || !replica.isLeader) {
       this.requests.clear();
+      this.invitations.clear();
       return;
     }
     for (const [name, request] of this.requests) {
@@ -154,7 +238,12 @@ export class JoinDriver {
 
   private plan(request: JoinRequest, replica: Replica): JoinStep {
     const nowMs = this.options.clock.monotonicMs();
-    return planJoin(request, replica.status(), nowMs, this.options.electionTimeoutMs);
+    const { electionTimeoutMs } = this.options;
+    const invitation = this.invitations.get(request.name);
+    const invitedAt = invitation !== undefined && nowMs < invitation.untilMs
+      ? invitation.address
+      : null;
+    return planJoin(request, replica.status(), nowMs, electionTimeoutMs, invitedAt);
   }
 
   private change(replica: Replica, target: MembershipTarget, name: string, why: string): void {

@@ -12,11 +12,13 @@ import { setAside } from "../storage/identity.ts";
 import { groupDirectory, groupNumbers } from "../storage/layout.ts";
 import { openSegmentLog } from "../storage/segment_log.ts";
 import { Bootstrap, HELLO_METHOD, PREPARE_METHOD } from "./bootstrap.ts";
-import { GroupService, PROPOSE_METHOD } from "./group_service.ts";
+import { GroupService, PROPOSE_METHOD, type ReadMode } from "./group_service.ts";
 import { JOIN_METHOD, JoinDriver } from "./join_driver.ts";
+import { MemberService } from "./member_service.ts";
 import {
   COMMAND_METHOD,
   commandCodec,
+  MEMBER_METHOD,
   type NodeStatus,
   nodeStatusCodec,
   QUERY_METHOD,
@@ -27,6 +29,7 @@ import { type ProcessOptions, ServerProcess } from "./process.ts";
 import { raftOptions, type Replica } from "./replica.ts";
 import { SessionMachine } from "./sessions.ts";
 import type { StateMachine } from "./state_machine.ts";
+import { Story, type StoryWords } from "./story.ts";
 
 export interface NodeOptions extends Omit<ProcessOptions, "addressOf" | "onMembership"> {
   /** Group id, such as `atm`: the same on all nodes. */
@@ -37,6 +40,12 @@ export interface NodeOptions extends Omit<ProcessOptions, "addressOf" | "onMembe
   readonly peers: readonly NodeInfo[];
   /** A segment of the log is closed at this size, and a checkpoint taken. */
   readonly segmentBytes: number;
+  /** How questions are answered; default `index`. */
+  readonly reads?: ReadMode;
+  /** Leader leases (see `RaftOptions`); none by default. The same on all nodes. */
+  readonly lease?: { readonly leaseMs: number; readonly clockErrorRatio: number };
+  /** Has the log tell the story of the consensus, in these words for requests. */
+  readonly story?: StoryWords;
 }
 
 /** How often the leader looks after joins, and a node after its own place in the membership. */
@@ -51,6 +60,8 @@ export class Node {
   readonly machine: StateMachine;
   private readonly bootstrap: Bootstrap;
   private readonly joins: JoinDriver;
+  /** Adds and removes members, wherever the leader is. */
+  readonly membership: MemberService;
   private readonly clock: Clock;
   private current: Replica | null = null;
   /** Addresses in force when this process started: `--peers` stands for these. */
@@ -76,12 +87,21 @@ export class Node {
       caller,
       replica: () => this.current,
       addressOf: (id) => this.addressOf(id),
+      reads: options.reads,
     });
     this.joins = new JoinDriver({
       clock: this.clock,
       logger: options.logger,
       electionTimeoutMs: options.electionTimeoutMs,
       replica: () => this.current,
+    });
+    this.membership = new MemberService({
+      clock: this.clock,
+      caller,
+      joins: this.joins,
+      replica: () => this.current,
+      addressOf: (id) => this.addressOf(id),
+      handOver: () => this.process.host.handOverLeaderships(),
     });
     this.bootstrap = new Bootstrap({
       clock: this.clock,
@@ -189,6 +209,7 @@ export class Node {
     rpc.handle(COMMAND_METHOD, (params) => this.serveCommand(params));
     rpc.handle(QUERY_METHOD, (params) => this.serveQuery(params));
     rpc.handle(STATUS_METHOD, () => nodeStatusCodec.encode(this.status()));
+    rpc.handle(MEMBER_METHOD, (params) => this.membership.serve(params));
     this.process.listen();
     void this.enterCluster();
     this.careLater();
@@ -224,19 +245,34 @@ export class Node {
       group: options.group,
       machine: new SessionMachine(this.machine),
       store,
-      raft: raftOptions(options),
+      raft: raftOptions(options, options.lease),
       compaction: "previous",
+      observer: this.story(),
     });
+  }
+
+  private story(): Story | undefined {
+    const { story: words, logger, heartbeatMs } = this.options;
+    if (words === undefined || !logger.enabled("info")) return undefined;
+    return new Story({ logger, words, heartbeatMs });
   }
 
   private async serveCommand(params: Packable): Promise<Packable> {
     const { command, deadlineMs } = commandCodec.decode(params, "command");
+    this.tellRequest(() => this.options.story?.command(command));
     return await this.service.command(command, deadlineMs);
   }
 
   private async serveQuery(params: Packable): Promise<Packable> {
     const { question, stale, deadlineMs } = queryCodec.decode(params, "question");
+    this.tellRequest(() => this.options.story?.question(question));
     return await this.service.query(question, stale, deadlineMs);
+  }
+
+  private tellRequest(words: () => string | undefined): void {
+    const { story, logger } = this.options;
+    if (story === undefined || !logger.enabled("info")) return;
+    logger.info("a request received", { request: words() });
   }
 
   /**

@@ -1,16 +1,33 @@
 /** What a node of a single group answers to clients: commands, questions and its status. */
 
 import { binary, type Codec, type Decoded, flag, list, nullable, record } from "../base/codec.ts";
-import { text, token, whole, word } from "../base/codec.ts";
+import { name, text, token, whole, word } from "../base/codec.ts";
 
 export const COMMAND_METHOD = "group.command";
 export const QUERY_METHOD = "group.query";
 export const STATUS_METHOD = "group.status";
+export const MEMBER_METHOD = "node.member";
 
 /** `deadlineMs`: how long the node may try before it says `unavailable` or `outcome_unknown`. */
 export const commandCodec = record({ command: binary, deadlineMs: whole });
 
 export const queryCodec = record({ question: binary, stale: flag, deadlineMs: whole });
+
+/** A change of members: `address` says where a node to be added is reached. */
+export const memberChangeCodec = record({
+  action: word("add", "remove"),
+  name,
+  address: nullable(token),
+  deadlineMs: whole,
+});
+export type MemberChange = Omit<Decoded<typeof memberChangeCodec>, "deadlineMs">;
+
+/**
+ * What became of a change. `invited`: the node is taken in as soon as it asks, while this leader
+ * leads. `learner`: it catches up and votes then. `voter`, `removed`: done.
+ */
+export const memberStateCodec = word("invited", "learner", "voter", "removed");
+export type MemberState = Decoded<typeof memberStateCodec>;
 
 const memberCodec = record({
   name: text,

@@ -36,6 +36,7 @@ import { Checkpoints } from "./checkpoints.ts";
 import { isBelowFloor } from "./floor.ts";
 import { PendingRequests } from "./pending.ts";
 import type { StateMachine } from "./state_machine.ts";
+import type { ReplicaObserver } from "./story.ts";
 import { WriteQueue } from "./write_queue.ts";
 
 /** A command that is committed and applied on this replica. */
@@ -63,6 +64,8 @@ export interface ReplicaOptions {
    * have been a member before: see `floor.ts`.
    */
   readonly floor?: LogId | undefined;
+  /** Sees what goes into the core and what comes out of it. */
+  readonly observer?: ReplicaObserver | undefined;
 }
 
 /** What a replica needs of the host it lives in. */
@@ -108,6 +111,7 @@ export class Replica {
   private readonly listeners = new Set<AppliedListener>();
   private readonly logger: Logger;
   private readonly floor: LogId | undefined;
+  private readonly observer: ReplicaObserver | undefined;
   private applied: Index;
   private appliedMembership: Membership;
   /** The membership that the host was last told of. */
@@ -121,6 +125,7 @@ export class Replica {
     this.store = options.store;
     this.machine = options.machine;
     this.floor = options.floor;
+    this.observer = options.observer;
     this.logger = context.logger.with({ group: options.group });
     this.lastActiveMs = context.clock.monotonicMs();
     this.checkpoints = new Checkpoints(this.store, options.compaction, this.logger);
@@ -145,6 +150,15 @@ export class Replica {
 
   get isLeader(): boolean {
     return this.raft.role === "leader";
+  }
+
+  /**
+   * Whether a question may be answered at this very moment from this replica's state and clock
+   * alone (thesis 6.4.1): the lease is valid now, and the machine contains all that is committed.
+   */
+  get mayAnswerAlone(): boolean {
+    return !this.closed && this.applied >= this.raft.commit &&
+      this.raft.leaseValid(this.context.clock.monotonicMs());
   }
 
   status(): RaftStatus {
@@ -233,6 +247,7 @@ export class Replica {
       if (this.resting) this.context.wake(this);
     }
     this.raft.step(input, nowMs);
+    this.observer?.stepped(input, this.raft, nowMs);
     this.context.markDirty(this);
   }
 
@@ -306,6 +321,7 @@ export class Replica {
   }
 
   private carryOut(ready: Ready): void {
+    this.observer?.ready(ready, this.raft);
     for (const message of ready.messages) this.context.sendMessage(this.group, message);
     for (const outcome of ready.outcomes) this.settle(outcome);
     if (ready.snapshot !== null) this.adopt(ready);
@@ -439,7 +455,8 @@ export class Replica {
   private noticeLostLeadership(): void {
     const { role, term } = this.raft;
     if (role === "leader") {
-      if (this.wasLeaderInTerm !== term) this.logger.info("became leader", { term });
+      const news = this.wasLeaderInTerm !== term;
+      if (news && this.observer === undefined) this.logger.info("became leader", { term });
       this.wasLeaderInTerm = term;
       return;
     }

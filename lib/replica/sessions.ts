@@ -47,6 +47,18 @@ export function sessionCommand(request: SessionRequest): Uint8Array {
   return pack([CommandKind.run, requestCodec.encode(request)]);
 }
 
+/** The machine's command inside a session command, for people to read; null where there is none. */
+export function commandOf(sessionCommand: Uint8Array): Uint8Array | null {
+  try {
+    const [kind, content] = unpack(sessionCommand) as [number, Packable];
+    return kind === CommandKind.run
+      ? requestCodec.decode(content, "session request").command
+      : null;
+  } catch {
+    return null;
+  }
+}
+
 /**
  * The machine's answer inside a session answer. Throws `session_expired`, `stale_sequence`,
  * `overloaded` or `malformed` when the command was refused before it reached the machine.

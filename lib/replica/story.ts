@@ -1,0 +1,174 @@
+/**
+ * The story that a node's log tells of its consensus, one line for each thing that happens, at
+ * info level: elections, heartbeats and leases, what was appended and committed. It only watches
+ * what goes into the core and what comes out. Meant for systems whose operators want to read it:
+ * a busy group writes many lines.
+ */
+
+import type { Logger } from "../base/logger.ts";
+import type { Raft } from "../raft/raft.ts";
+import {
+  type Entry,
+  EntryKind,
+  type Input,
+  type Message,
+  type Ready,
+  type ReplicaId,
+  type Role,
+} from "../raft/types.ts";
+import { commandOf } from "./sessions.ts";
+
+/** Sees everything that a replica's core takes in and gives out, in order. */
+export interface ReplicaObserver {
+  /** The core has taken `input`. */
+  stepped(input: Input, raft: Raft, nowMs: number): void;
+  /** The replica is about to carry this out. */
+  ready(ready: Ready, raft: Raft): void;
+}
+
+/** How a system words its own requests; text without line breaks. */
+export interface StoryWords {
+  command(command: Uint8Array): string;
+  question(question: Uint8Array): string;
+}
+
+export interface StoryOptions {
+  readonly logger: Logger;
+  readonly words: StoryWords;
+  readonly heartbeatMs: number;
+}
+
+/** A follower that was not heard for this many heartbeats did not answer. */
+const SILENT_HEARTBEATS = 2;
+
+export class Story implements ReplicaObserver {
+  private role: Role = "follower";
+  private term = 0;
+  private nowMs = 0;
+  private lastRound = 0;
+  private ledSinceMs = 0;
+  /** When each member last answered this leader, and when its silence was last told of. */
+  private readonly heardMs = new Map<ReplicaId, number>();
+  private readonly toldSilentMs = new Map<ReplicaId, number>();
+
+  constructor(private readonly options: StoryOptions) {}
+
+  stepped(input: Input, raft: Raft, nowMs: number): void {
+    this.nowMs = nowMs;
+    if (input.kind === "message") this.heardMs.set(input.message.from, nowMs);
+    else if (input.kind === "peer_unreachable") {
+      this.tell("an RPC failed", { to: nameOf(raft, input.peer), reason: "unreachable" });
+    }
+    if (raft.role === this.role && raft.term === this.term) return;
+    const before = { role: this.role, term: this.term };
+    this.role = raft.role;
+    this.term = raft.term;
+    if (before.role === "leader") this.tellStepDown(input, before.term);
+    if (raft.role === "leader") this.tellLeadership(raft);
+  }
+
+  ready(ready: Ready, raft: Raft): void {
+    this.tellCampaign(ready);
+    this.tellHeartbeat(ready.messages, raft);
+    for (const message of ready.messages) this.tellAnswer(message, raft);
+    for (const message of ready.messagesAfterSync) this.tellAnswer(message, raft);
+    for (const entry of ready.committed) this.tellCommit(entry);
+  }
+
+  private tellStepDown(input: Input, ledTerm: number): void {
+    if (this.term > ledTerm) {
+      this.tell("stepping down: there is a newer term", { led: ledTerm, term: this.term });
+    } else if (input.kind === "tick" || input.kind === "read") {
+      this.tell("could not renew the lease, stepping down", { term: this.term });
+    } else this.tell("stepping down: no longer a voter", { term: this.term });
+  }
+
+  private tellLeadership(raft: Raft): void {
+    this.lastRound = 0;
+    this.ledSinceMs = this.nowMs;
+    this.tell("became leader", { term: this.term });
+    const waitMs = (raft.leaseWaitUntilMs ?? 0) - this.nowMs;
+    if (waitMs <= 0) return;
+    this.tell("waiting for the old leader's lease", { term: this.term, ms: Math.ceil(waitMs) });
+  }
+
+  private tellCampaign({ messages, messagesAfterSync }: Ready): void {
+    const asked = messages.find(isVoteRequest);
+    if (asked !== undefined) {
+      this.tell("the election timer ran out, asking for pre-votes", { term: asked.term });
+    }
+    const campaign = messagesAfterSync.find(isVoteRequest);
+    if (campaign !== undefined) this.tell("asking for votes", { term: campaign.term });
+  }
+
+  private tellHeartbeat(messages: readonly Message[], raft: Raft): void {
+    const beats = messages.filter((message) =>
+      message.kind === "heartbeat_request" && message.round > this.lastRound
+    ) as Extract<Message, { kind: "heartbeat_request" }>[];
+    if (beats.length === 0) return;
+    const [{ round, leaseMs }] = beats;
+    this.lastRound = round;
+    const to = beats.map((beat) => nameOf(raft, beat.to)).join(",");
+    if (leaseMs > 0) {
+      this.tell("sending a heartbeat and renewing the lease", { to, round, leaseMs });
+    } else this.tell("sending a heartbeat", { to, round });
+    for (const beat of beats) this.tellSilence(beat.to, raft);
+  }
+
+  /** A message has no answer of its own: a follower that says nothing for long has failed. */
+  private tellSilence(to: ReplicaId, raft: Raft): void {
+    const silentMs = this.nowMs - Math.max(this.heardMs.get(to) ?? 0, this.ledSinceMs);
+    if (silentMs < SILENT_HEARTBEATS * this.options.heartbeatMs) return;
+    const toldMs = this.toldSilentMs.get(to) ?? -Infinity;
+    if (this.nowMs - toldMs < this.options.heartbeatMs) return;
+    this.toldSilentMs.set(to, this.nowMs);
+    const reason = `no answer for ${Math.round(silentMs)} ms`;
+    this.tell("an RPC failed", { to: nameOf(raft, to), reason });
+  }
+
+  private tellAnswer(message: Message, raft: Raft): void {
+    const to = nameOf(raft, message.to);
+    switch (message.kind) {
+      case "vote_response": {
+        const what = message.preVote ? "pre-vote" : "vote";
+        const answer = message.granted ? "granted" : "denied";
+        return this.tell(`${what} ${answer}`, { for: to, term: message.requestTerm });
+      }
+      case "append_response":
+        if (message.match === null) {
+          return this.tell("AppendEntries rejected", { from: to, after: message.prevIndex });
+        }
+        return this.tell("AppendEntries accepted", { from: to, upTo: message.match });
+      case "heartbeat_response": {
+        const answer = raft.leader === message.to ? "accepted" : "rejected";
+        return this.tell(`AppendEntries ${answer}`, { from: to, heartbeat: message.round });
+      }
+    }
+  }
+
+  private tellCommit(entry: Entry): void {
+    const as = this.role === "leader" ? "leader" : "follower";
+    const { index, term } = entry;
+    this.tell(`entry committed as ${as}`, { index, term, entry: this.wordsOf(entry) });
+  }
+
+  private wordsOf({ kind, data }: Entry): string {
+    if (kind === EntryKind.noop) return "no-op";
+    if (kind === EntryKind.membership) return "membership";
+    const command = commandOf(data);
+    return command === null ? "session" : this.options.words.command(command);
+  }
+
+  private tell(message: string, fields: Parameters<Logger["info"]>[1]): void {
+    this.options.logger.info(message, fields);
+  }
+}
+
+function isVoteRequest(message: Message): message is Extract<Message, { kind: "vote_request" }> {
+  return message.kind === "vote_request";
+}
+
+/** A member's name; of somebody who is none, the identity. */
+function nameOf(raft: Raft, id: ReplicaId): string {
+  return raft.membership.nodes[id]?.name ?? id;
+}
