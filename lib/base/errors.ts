@@ -68,6 +68,9 @@ const codes = {
   out_of_order_sequence: { retryable: false, outcome: "certain" },
   producer_fenced: { retryable: false, outcome: "certain" },
   offset_out_of_range: { retryable: false, outcome: "certain" },
+  no_such_group: { retryable: false, outcome: "certain" },
+  no_such_member: { retryable: false, outcome: "certain" },
+  group_not_empty: { retryable: false, outcome: "certain" },
   fenced: { retryable: false, outcome: "certain" },
 } as const;
 

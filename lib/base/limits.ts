@@ -59,6 +59,17 @@ export const limits = {
   partitionProducers: 4_096,
   /** Consumer groups with an offset in one partition. */
   partitionGroups: 4_096,
+  /** Consumer groups the managers know; the one longest without members is forgotten first. */
+  groups: 1_024,
+  /** Members of one consumer group. */
+  groupMembers: 512,
+  /** Topics that one member subscribes to. */
+  memberTopics: 64,
+  /** Partitions that one group divides among its members. */
+  groupPartitions: 8_192,
+  /** A member not heard for its session timeout is expelled. */
+  shortestSessionMs: 1_000,
+  longestSessionMs: 300_000,
   /** Consumers of the HTTP API with a position in one partition. */
   partitionConsumers: 16_384,
   /** Producers registered over the HTTP API, and consumers: of all topics together. */
