@@ -17,6 +17,7 @@ import {
 } from "../lib/client/protocol.ts";
 import { counted, partitionRows } from "./cluster_view.ts";
 import { type Ask, newRequestId, withManagers } from "./managers_client.ts";
+import { withClient } from "./queue_client.ts";
 
 const commonFlags = { ...bootstrapFlags, ...securityFlags } as const;
 const topicName = { name: { help: "the topic" } } as const;
@@ -81,7 +82,7 @@ const describe = defineCommand({
     withManagers(flags, async (ask) => {
       const topic = await readTopic(ask, "describe", name);
       const status = await ask(clusterStatusMethod, { consistency: "linearizable" });
-      const partitions = partitionRows(status, name);
+      const partitions = await withOffsets(flags, name, partitionRows(status, name));
       if (json) {
         const own = partitions.map(({ topic: _, ...row }) => row);
         await terminal.print(JSON.stringify({ ...topicObject(topic), partitions: own }));
@@ -167,6 +168,26 @@ async function readTopic(ask: Ask, act: string, name: string): Promise<TopicMeta
   const topic = (await readTopics(ask, null)).find((topic) => topic.name === name);
   if (topic !== undefined) return topic;
   throw new TrilogError("no_such_topic", `Cannot ${act} topic ${name}: there is no such topic`);
+}
+
+type Row = ReturnType<typeof partitionRows>[number];
+
+/** The managers know offsets of the last heartbeat; the leaders know those of now. */
+function withOffsets(
+  flags: Parameters<typeof withClient>[0],
+  topic: string,
+  rows: readonly Row[],
+): Promise<Row[]> {
+  return withClient(flags, (client) =>
+    Promise.all(rows.map(async (row) => {
+      const ask = (at: "earliest" | "latest") => client.offset(topic, row.partition, at);
+      try {
+        const [startOffset, endOffset] = await Promise.all([ask("earliest"), ask("latest")]);
+        return { ...row, startOffset, endOffset };
+      } catch {
+        return row;
+      }
+    })));
 }
 
 function topicObject({ name, partitions, settings }: TopicMetadata) {
