@@ -1,7 +1,8 @@
 /**
  * PURE. A reader of EDN, Clojure's notation, as far as Jepsen's histories use it: nil, true, false,
  * numbers, strings, keywords, vectors, lists, maps, and tags, which are skipped. Keywords and
- * symbols become strings: `:ok` reads as ":ok", so that it differs from the string "ok".
+ * symbols become strings: `:ok` reads as ":ok", so that it differs from the string "ok"; only as the
+ * names of a map do keywords lose their colons.
  */
 
 import { TrilogError } from "../base/errors.ts";
@@ -75,7 +76,9 @@ class EdnReader {
     const items = this.items("}", depth);
     if (items.length % 2 !== 0) throw this.malformed("a map has a name without a value");
     const entries: [string, Value][] = [];
-    for (let at = 0; at < items.length; at += 2) entries.push([String(items[at]), items[at + 1]]);
+    for (let at = 0; at < items.length; at += 2) {
+      entries.push([String(items[at]).replace(/^:/, ""), items[at + 1]]);
+    }
     return Object.fromEntries(entries);
   }
 

@@ -51,7 +51,7 @@ function readJsonLine(line: string): HistoryEvent {
 function readMapLine(line: string): HistoryEvent | null {
   const parsed = parseEdn(line);
   if (!isObject(parsed)) throw malformed("it is not a map");
-  const field = (name: string) => parsed[`:${name}`];
+  const field = (name: string) => parsed[name];
   if (isKeyword(field("process"))) return null;
   const type = withoutColon(field("type"));
   const f = withoutColon(field("f"));
@@ -79,8 +79,8 @@ function valueOrError(
   error: Value | undefined,
 ): { value: Value; error: Value | undefined } {
   const reason = (type === "fail" || type === "info") && isKeyword(value);
-  if (reason) return { value: null, error: error ?? withoutColon(value) };
-  return { value: value ?? null, error };
+  if (reason) return { value: null, error: withoutColon(error ?? value) };
+  return { value: value ?? null, error: withoutColon(error) };
 }
 
 function eventOf(
