@@ -10,6 +10,9 @@ import {
   type Assignments,
   claimMethod,
   commitMethod,
+  consumerSizeMethod,
+  deleteConsumerMethod,
+  dequeueMethod,
   fetchMethod,
   listOffsetsMethod,
   type Method,
@@ -19,6 +22,7 @@ import type { RemoteIdentity } from "../net/handshake.ts";
 import type { Call } from "../net/rpc.ts";
 import type { LogId, NodeInfo, ReplicaId } from "../raft/types.ts";
 import { type ProcessOptions, ServerProcess } from "../replica/process.ts";
+import { consumerSize, deleteConsumer, dequeue } from "./consuming.ts";
 import { Fetching } from "./fetching.ts";
 import { Hosting } from "./hosting.ts";
 import { ManagerLink } from "./manager_link.ts";
@@ -152,6 +156,9 @@ export class Broker {
     );
     this.handle(listOffsetsMethod, (partition, request) => listOffsets(partition, request));
     this.handle(claimMethod, (partition, request) => claim(partition, request));
+    this.handle(dequeueMethod, (partition, request) => dequeue(partition, request));
+    this.handle(consumerSizeMethod, (partition, request) => consumerSize(partition, request));
+    this.handle(deleteConsumerMethod, (partition, request) => deleteConsumer(partition, request));
     this.handle(commitMethod, (partition, request) => commit(partition, request));
     this.handle(releaseMethod, (partition, _, { caller }) => this.release(partition, caller));
     this.process.listen();
@@ -244,7 +251,7 @@ export class Broker {
   }
 
   private leadsOthers(): boolean {
-    for (const { replica } of this.hosting.partitions()) {
+    for (const replica of this.process.host.replicas()) {
       if (replica.isLeader && replica.raft.membership.voters.length > 1) return true;
     }
     return false;

@@ -10,6 +10,7 @@ import type { Logger } from "../base/logger.ts";
 import type { Managers } from "../client/managers.ts";
 import {
   type Assignments,
+  type ClusterMetadata,
   heartbeatBrokerMethod,
   type HeartbeatBrokerRequest,
   metadataMethod,
@@ -61,7 +62,7 @@ export class ManagerLink {
         await this.beat(this.intervalMs);
         this.lastFailure = "";
         if (clock.monotonicMs() - startMs < SHORTEST_BEAT_MS) await sleep(clock, SHORTEST_BEAT_MS);
-        await this.refreshManagers();
+        void this.refreshManagers();
       } catch (thrown) {
         this.failed(toTrilogError(thrown));
         await sleep(clock, PAUSE_MS);
@@ -111,17 +112,18 @@ export class ManagerLink {
     if (answer.assignments !== null) onAssignments(answer.assignments);
   }
 
-  /** Managers may be replaced while this process runs. */
+  /** Managers may be replaced while this process runs; beats do not wait for that news. */
   private async refreshManagers(): Promise<void> {
-    const { clock, managers } = this.options;
+    const { clock, managers, logger } = this.options;
     if (clock.monotonicMs() - this.managersAskedMs < MANAGERS_EVERY_MS) return;
     this.managersAskedMs = clock.monotonicMs();
-    const request = { topics: [], consistency: "stale" } as const;
-    const metadata = await managers.request(metadataMethod, request, ROUND_MS);
-    const leadingFirst = [...metadata.managers].sort((left, right) =>
-      Number(right.leader) - Number(left.leader)
-    );
-    managers.update(leadingFirst.map(({ address }) => address));
+    try {
+      const request = { topics: [], consistency: "stale" } as const;
+      const metadata = await managers.request(metadataMethod, request, ROUND_MS);
+      managers.update(leadingFirst(metadata).map(({ address }) => address));
+    } catch (thrown) {
+      logger.debug("the managers are not known", { reason: toTrilogError(thrown).message });
+    }
   }
 
   private failed(error: TrilogError): void {
@@ -141,4 +143,8 @@ export class ManagerLink {
     }
     this.lastFailure = error.code;
   }
+}
+
+function leadingFirst({ managers }: ClusterMetadata): ClusterMetadata["managers"] {
+  return [...managers].sort((left, right) => Number(right.leader) - Number(left.leader));
 }

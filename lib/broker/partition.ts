@@ -6,7 +6,7 @@
 
 import { TrilogError } from "../base/errors.ts";
 import { pack, type Packable, unpack } from "../base/msgpack.ts";
-import { NO_PRODUCER, readBatchHeader } from "../batch/batch_header.ts";
+import { NO_PRODUCER, ONE_BATCH_PRODUCERS_FROM, readBatchHeader } from "../batch/batch_header.ts";
 import type { ApplyContext, StateMachine } from "../replica/state_machine.ts";
 import {
   boundsAnswer,
@@ -29,12 +29,6 @@ import { GroupTable } from "./partition_groups.ts";
 import { type Location, OffsetIndex } from "./partition_index.ts";
 import { ProducerTable } from "./partition_producers.ts";
 import { TimeIndex } from "./partition_time.ts";
-
-/**
- * Producer ids from here on are used for one batch each: a hash of a request's id, with epoch 0
- * and sequence 0. They are remembered apart, so that they drive out no producer that goes on.
- */
-export const ONE_BATCH_PRODUCERS_FROM = 2 ** 52;
 
 /** Highest offset to advance to: far beyond any real one, and no number overflows above it. */
 const HIGHEST_ADVANCE = 2 ** 52;

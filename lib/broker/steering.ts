@@ -126,10 +126,13 @@ export class Steering {
       if (ledTerm !== 0 && !replica.status().readReady) return false;
       memory.ledTerm = ledTerm;
       memory.ledSinceMs = nowMs;
-      partition.wakeAll();
       news = ledTerm !== 0;
     }
-    if (ledTerm === 0) return news;
+    if (ledTerm === 0) {
+      // Whoever waits for messages here is told where to go.
+      partition.wakeAll();
+      return false;
+    }
     const settled = settledOf(replica.status());
     if (settled !== null && settled.index !== memory.settled.index) {
       memory.settled = settled;

@@ -1,7 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { concatBytes } from "../../lib/base/bytes.ts";
 import { Prng } from "../../lib/base/prng.ts";
-import { ONE_BATCH_PRODUCERS_FROM, PartitionMachine } from "../../lib/broker/partition.ts";
+import { ONE_BATCH_PRODUCERS_FROM } from "../../lib/batch/batch_header.ts";
+import { PartitionMachine } from "../../lib/broker/partition.ts";
 import {
   boundsAnswer,
   deletedAnswer,

@@ -5,7 +5,8 @@ import { Prng } from "../../lib/base/prng.ts";
 import { pack, type Packable, unpack } from "../../lib/base/msgpack.ts";
 import { patchBaseOffset } from "../../lib/batch/batch_header.ts";
 import { recordsOf } from "../../lib/batch/batch_reader.ts";
-import { ONE_BATCH_PRODUCERS_FROM, PartitionMachine } from "../../lib/broker/partition.ts";
+import { ONE_BATCH_PRODUCERS_FROM } from "../../lib/batch/batch_header.ts";
+import { PartitionMachine } from "../../lib/broker/partition.ts";
 import {
   decodeCommand,
   dequeueAnswer,
