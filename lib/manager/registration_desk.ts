@@ -35,9 +35,9 @@ export function serveRegistrations(options: RegistrationDeskOptions): void {
     registerMethod,
     ({ requestId, ...fields }, call) => run(register, fields, requestId, call),
   );
-  serve(registrationMethod, async (request, call) => {
+  serve(registrationMethod, async ({ kind, id, topic }, call) => {
     await barrier(call);
-    return registrationView(machine.state, request);
+    return registrationView(machine.state, kind, id, topic);
   });
   serve(retireConsumerMethod, (request, call) => run(retireConsumer, request, "", call));
   serve(forgetMethod, ({ requestId, ...fields }, call) => run(forget, fields, requestId, call));

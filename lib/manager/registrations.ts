@@ -1,37 +1,40 @@
 /**
- * Producers and consumers of the HTTP API: numbers that belong to one topic. They go with their
+ * PURE. Producers and consumers of the HTTP API: numbers that belong to one topic. They go with their
  * topic, and a number is never given out again, so an old one cannot be taken for a new one.
  */
 
 import { nullable, record, text, whole, word } from "../base/codec.ts";
 import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import type {
-  ForgetRequest,
-  FormerRegistration,
-  RegisterAnswer,
-  RegisterRequest,
-  RegistrationAnswer,
-  RegistrationKind,
-  RegistrationRequest,
-  RetireRequest,
-} from "../client/protocol.ts";
 import type { Command } from "./command.ts";
 import type { MetadataState, MetadataView, Registration, Topic } from "./state.ts";
 import { createTopic } from "./topics.ts";
 
+export type RegistrationKind = "producer" | "consumer";
 const kind = word<RegistrationKind>("producer", "consumer");
+
+export interface RegisterFields {
+  readonly kind: RegistrationKind;
+  readonly topic: string;
+  /** The only partition that a consumer reads; null for all, and for producers. */
+  readonly partition: number | null;
+}
+
+export interface Registered {
+  readonly id: number;
+  readonly partitions: number;
+}
+
+export interface FormerRegistration {
+  readonly topic: string;
+}
 const former = record<FormerRegistration>({ topic: text });
 
 /** Registers; a producer makes the topic where there is none of that name. */
-export const register: Command<Omit<RegisterRequest, "requestId">, RegisterAnswer> = {
+export const register: Command<RegisterFields, Registered> = {
   name: "registrations.register",
-  fields: record<Omit<RegisterRequest, "requestId">>({
-    kind,
-    topic: text,
-    partition: nullable(whole),
-  }),
-  answer: record<RegisterAnswer>({ id: whole, partitions: whole }),
+  fields: record<RegisterFields>({ kind, topic: text, partition: nullable(whole) }),
+  answer: record<Registered>({ id: whole, partitions: whole }),
   apply(state, fields, context) {
     const registered = registeredOf(state, fields.kind);
     refuseTooMany(fields.kind, registered.size);
@@ -62,10 +65,14 @@ export const register: Command<Omit<RegisterRequest, "requestId">, RegisterAnswe
   },
 };
 
+export interface RetireFields {
+  readonly id: number;
+}
+
 /** Makes a consumer unusable while its positions are being deleted. */
-export const retireConsumer: Command<RetireRequest, FormerRegistration> = {
+export const retireConsumer: Command<RetireFields, FormerRegistration> = {
   name: "registrations.retire",
-  fields: record<RetireRequest>({ id: whole }),
+  fields: record<RetireFields>({ id: whole }),
   answer: former,
   apply(state, { id }) {
     const consumer = state.consumers.get(id);
@@ -75,9 +82,14 @@ export const retireConsumer: Command<RetireRequest, FormerRegistration> = {
   },
 };
 
-export const forget: Command<Omit<ForgetRequest, "requestId">, FormerRegistration> = {
+export interface ForgetFields {
+  readonly kind: RegistrationKind;
+  readonly id: number;
+}
+
+export const forget: Command<ForgetFields, FormerRegistration> = {
   name: "registrations.forget",
-  fields: record<Omit<ForgetRequest, "requestId">>({ kind, id: whole }),
+  fields: record<ForgetFields>({ kind, id: whole }),
   answer: former,
   apply(state, fields) {
     const registered = registeredOf(state, fields.kind);
@@ -88,11 +100,21 @@ export const forget: Command<Omit<ForgetRequest, "requestId">, FormerRegistratio
   },
 };
 
-/** The registration that a request names; throws where it may not use it. */
+export interface UsedRegistration {
+  readonly partition: number | null;
+  /** Partitions that the topic had at the registration, and has now. */
+  readonly registeredPartitions: number;
+  readonly partitions: number;
+  readonly firstGroupId: string;
+}
+
+/** The registration that somebody uses for a topic; throws where that may not be. */
 export function registrationView(
   state: MetadataView,
-  { kind, id, topic: topicName }: RegistrationRequest,
-): RegistrationAnswer {
+  kind: RegistrationKind,
+  id: number,
+  topicName: string,
+): UsedRegistration {
   const topic = existingTopic(state, `use ${kind} ${id}`, topicName);
   const found = (kind === "producer" ? state.producers : state.consumers).get(id);
   if (found === undefined || found.retired) throw unknownRegistration("use", kind, id);
