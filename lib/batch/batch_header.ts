@@ -29,6 +29,11 @@ export const CHECKED_FROM = 21;
 export const BATCH_MAGIC = 2;
 /** The producer id of a batch without one. */
 export const NO_PRODUCER = -1;
+/**
+ * Producer ids from here on are used for one batch each: a hash of a request's id, with epoch 0
+ * and sequence 0. They are remembered apart, so that they drive out no producer that goes on.
+ */
+export const ONE_BATCH_PRODUCERS_FROM = 2 ** 52;
 
 /** Positions of the fields, as drawn above. */
 export const field = {

@@ -7,6 +7,7 @@
  * with another replica id. Offsets count messages of one partition, from 0.
  */
 
+export * from "./protocol_consumers.ts";
 export * from "./protocol_membership.ts";
 export * from "./protocol_metadata.ts";
 export * from "./protocol_method.ts";
