@@ -28,8 +28,14 @@ import {
 import type { Base, NumberedLog } from "./numbered_log.ts";
 import type { Persister } from "./persister.ts";
 import type { ApplyMessage, Peer, ServerOptions, ServerState, StartResult } from "./types.ts";
-import { decodeAnswer, decodeCall, decodeState, encodeAnswer, encodeCall } from "./wire.ts";
-import { encodeRecord } from "./wire.ts";
+import {
+  decodeAnswer,
+  decodeCall,
+  decodeState,
+  encodeAnswer,
+  encodeCall,
+  encodeRecord,
+} from "./wire.ts";
 
 /** How often the core is told that time passes. */
 const TICK_MS = 10;
@@ -42,23 +48,7 @@ const SLACK_BYTES = 1024;
  * from within the server's step, so it must not throw, and may call `start` and `snapshot`.
  *
  * A server that starts with a snapshot applies it first. Throws `malformed` where the persister
- * holds something else than a server's state.
- *
- * ```ts
- * import { MemoryPersister, make, Network } from "./mod.ts";
- *
- * const network = new Network();
- * const names = ["a", "b", "c"];
- * const servers = names.map((name, me) => {
- *   const peers = names.map((other) => network.end(name, other));
- *   const server = make(peers, me, new MemoryPersister(), (message) => {
- *     if (message.kind === "command") message.index satisfies number;
- *   });
- *   network.serve(name, (request) => server.handle(request));
- *   return server;
- * });
- * for (const server of servers) server.kill();
- * ```
+ * holds something else than a server's state. README.md beside this file has a whole program.
  */
 export function make(
   peers: readonly Peer[],
