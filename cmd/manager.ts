@@ -62,12 +62,13 @@ export const command = defineCommand({
     }
     const options = processOptions(flags, (line) => printError(terminal, line));
     return serve(terminal, signal, (onFatal) => {
-      const machine = new MetadataMachine();
+      // A node that finds its log rotted starts again with a machine of its own.
+      let machine!: MetadataMachine;
       const node = Node.start({
         ...options,
         onFatal,
         group: GROUP,
-        machine: () => machine,
+        machine: () => machine = new MetadataMachine(),
         peers: flags.peers,
         segmentBytes: SEGMENT_BYTES,
       });

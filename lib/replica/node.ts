@@ -127,7 +127,7 @@ export class Node {
     try {
       if (node.process.directory.isMember()) node.openGroup();
     } catch (thrown) {
-      void node.process.stop();
+      node.process.abandon();
       const error = toTrilogError(thrown);
       if (error.code !== "corrupt" || options.peers.length < 2) throw error;
       options.logger.error("the log has rotted: it is set aside and rebuilt from the peers", {

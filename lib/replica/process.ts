@@ -116,6 +116,14 @@ export class ServerProcess {
     this.directory.close();
   }
 
+  /** Ends a process that never listened, at once: its directory may be opened again. */
+  abandon(): void {
+    this.host.stop();
+    this.peers.close();
+    this.caller.close();
+    this.directory.close();
+  }
+
   private policy(nonce: number): HandshakePolicy {
     const { directory, options } = this;
     const startCounter = directory.startCounter * START_NONCES + nonce;

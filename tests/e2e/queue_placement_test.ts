@@ -149,3 +149,50 @@ Deno.test("a silent broker is declared dead in time, and is alive again when it 
     await eventually("b3 to be alive again", async () => (await alive()).length === 3 || null);
   });
 });
+
+/** Damages the middle of a manager's log, far below what was synced. */
+function rot(directory: string): void {
+  const [group] = [...Deno.readDirSync(join(directory, "groups"))].map(({ name }) => name);
+  const files = [...Deno.readDirSync(join(directory, "groups", group))].map(({ name }) => name);
+  const segment = join(directory, "groups", group, files.filter((f) => f.endsWith("segment"))[0]);
+  const bytes = Deno.readFileSync(segment);
+  bytes[400] ^= 0xff;
+  Deno.writeFileSync(segment, bytes);
+}
+
+/** A manager as the leader sees it. */
+async function manager(
+  cluster: QueueCluster,
+  server: Server,
+): Promise<{ id: string; replicaId: string; role: string }> {
+  const { managers } = JSON.parse(await cluster.done(["cluster", "status", "--json"]));
+  return managers.find(({ id }: { id: string }) => id === server.id);
+}
+
+for (
+  const [fault, damage] of [
+    ["lost", (directory: string) => Deno.removeSync(directory, { recursive: true })],
+    ["rotted", rot],
+  ] as const
+) {
+  Deno.test(`a manager whose disk is ${fault} is taken in again and counts`, async () => {
+    await withHarness(async (harness) => {
+      const cluster = new QueueCluster(harness);
+      await cluster.ready();
+      await cluster.createTopic("t", 3);
+      const [victim, other] = cluster.managers;
+      await victim.process.kill();
+      const former = await manager(cluster, victim);
+      damage(join(cluster.data, victim.id));
+      cluster.restart(victim);
+      await eventually("another identity to have its place", async () => {
+        const { replicaId, role } = await manager(cluster, victim);
+        return (replicaId !== former.replicaId && role === "follower") || null;
+      });
+      await other.process.kill();
+      assertEquals(await cluster.done(["topic", "list"]), "t\n");
+      await cluster.createTopic("more");
+      await allOk(cluster, "t");
+    });
+  });
+}
