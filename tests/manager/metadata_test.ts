@@ -209,7 +209,7 @@ Deno.test("a snapshot of a newer format, section or section version is refused",
   const build = (parts: Packable) => new Uint8Array([1, ...pack(parts)]);
   const unknown: Uint8Array[] = [
     new Uint8Array([2, ...snapshot.subarray(1)]),
-    build([...sections, ["groups", 1, []]]),
+    build([...sections, ["of-a-later-version", 1, []]]),
     build(sections.with(2, sections[2].with(1, 2))),
   ];
   for (const bytes of unknown) {
