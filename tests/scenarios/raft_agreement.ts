@@ -1,7 +1,8 @@
 /** Scenarios of agreement: commands get committed, in order, at the price of few messages. */
 
 import { assert, assertEquals } from "@std/assert";
-import { RaftCluster, T_MS } from "./raft_cluster.ts";
+import { T_MS } from "./fleet.ts";
+import { RaftCluster } from "./raft_cluster.ts";
 import type { Scenario, World } from "./world.ts";
 
 async function basicAgreement(world: World): Promise<void> {

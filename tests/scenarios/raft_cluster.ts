@@ -1,22 +1,14 @@
 /**
- * Some servers of the Raft module on one network, and what every scenario demands of them at any
- * moment: one leader in a term, the same command at an index everywhere, no index left out.
+ * Servers whose service is a list of what was applied, and what every scenario demands of them at
+ * any moment: the same command at an index everywhere, no index left out.
  */
 
 import { assert, fail } from "@std/assert";
 import { textOf, utf8 } from "../../lib/base/bytes.ts";
-import {
-  type ApplyMessage,
-  make,
-  MemoryPersister,
-  Network,
-  type Persister,
-  type RaftServer,
-} from "../../lib/module/mod.ts";
+import type { ApplyMessage } from "../../lib/module/mod.ts";
+import { Fleet, T_MS } from "./fleet.ts";
 import type { World } from "./world.ts";
 
-/** T of the scenarios: twice that is long enough for anything that is going to happen. */
-export const T_MS = 1000;
 /** `one` takes no longer. */
 const AGREEMENT_MS = 10_000;
 /** Commands between two snapshots, where the servers take any. */
@@ -29,9 +21,6 @@ export interface Committed {
 }
 
 interface Member {
-  raft: RaftServer | null;
-  persister: MemoryPersister;
-  connected: boolean;
   /** What it applied, from command 1 at position 0; a snapshot brings the commands before it. */
   applied: string[];
   /** Snapshots of other servers that it was given. */
@@ -43,94 +32,31 @@ export interface ClusterOptions {
   readonly reliable?: boolean;
 }
 
-export class RaftCluster {
-  readonly network: Network;
-  readonly members: Member[] = [];
-  readonly size: number;
-  private readonly leaders = new Map<number, number>();
+export class RaftCluster extends Fleet {
+  readonly members: Member[];
   /** Every command that any server ever applied. */
   private readonly history: string[] = [];
   private nextAsked = 0;
 
-  constructor(
-    readonly world: World,
-    size: number,
-    private readonly options: ClusterOptions = {},
-  ) {
-    this.size = size;
-    this.network = new Network({ clock: world.clock, random: world.random.fork() });
-    this.network.longDelays = true;
-    this.network.reliable = options.reliable ?? true;
-    for (let id = 0; id < size; id += 1) {
-      const persister = new MemoryPersister();
-      this.members.push({ raft: null, persister, connected: false, applied: [], installed: 0 });
-    }
+  constructor(world: World, size: number, private readonly options: ClusterOptions = {}) {
+    super(world, size, options.reliable ?? true);
+    this.members = this.ids.map(() => ({ applied: [], installed: 0 }));
     for (const id of this.ids) {
       this.start(id);
       this.connect(id);
     }
-    world.watch(() => this.checkLeaders());
-    world.onClose(() => this.ids.forEach((id) => this.crash(id)));
-  }
-
-  get ids(): number[] {
-    return this.members.map((_, id) => id);
-  }
-
-  raft(id: number): RaftServer {
-    return this.members[id].raft ?? fail(`server ${id} is down`);
-  }
-
-  isUp(id: number): boolean {
-    return this.members[id].raft !== null;
   }
 
   /** Starts a server, or starts it again with what its last life left; it is not yet connected. */
   start(id: number): void {
     this.crash(id);
-    const member = this.members[id];
-    const persister: Persister = member.persister;
-    const peers = this.ids.map((other) => this.network.end(`${id}`, `${other}`));
-    member.applied = [];
+    this.members[id].applied = [];
     let first = true;
-    const raft = make(peers, id, persister, (message) => {
+    this.launch(id, (message) => {
       this.world.guard(() => this.apply(id, message, first));
       first = false;
       this.takeSnapshot(id, message);
-    }, { clock: this.world.clock, random: this.world.random.fork() });
-    member.raft = raft;
-    this.network.serve(`${id}`, (request) => raft.handle(request));
-  }
-
-  crash(id: number): void {
-    const member = this.members[id];
-    this.disconnect(id);
-    this.network.remove(`${id}`);
-    member.raft?.kill();
-    member.raft = null;
-    member.persister = member.persister.copy();
-  }
-
-  connect(id: number): void {
-    this.members[id].connected = true;
-    this.updateLinks(id);
-  }
-
-  disconnect(id: number): void {
-    this.members[id].connected = false;
-    this.updateLinks(id);
-  }
-
-  isConnected(id: number): boolean {
-    return this.members[id].connected;
-  }
-
-  private updateLinks(id: number): void {
-    for (const other of this.ids) {
-      const both = this.isConnected(id) && this.isConnected(other);
-      this.network.enable(`${id}`, `${other}`, both);
-      this.network.enable(`${other}`, `${id}`, both);
-    }
+    });
   }
 
   private apply(id: number, message: ApplyMessage, first: boolean): void {
@@ -161,38 +87,8 @@ export class RaftCluster {
   private takeSnapshot(id: number, message: ApplyMessage): void {
     if (this.options.snapshots !== true || message.kind !== "command") return;
     if (message.index % SNAPSHOT_INTERVAL !== 0) return;
-    const { raft, applied } = this.members[id];
-    raft!.snapshot(message.index, utf8(JSON.stringify(applied)));
-  }
-
-  /** Two leaders in one term fail any scenario, connected or not. */
-  private checkLeaders(): void {
-    for (const id of this.ids) {
-      const state = this.members[id].raft?.getState();
-      if (state === undefined || !state.isLeader) continue;
-      const known = this.leaders.get(state.term);
-      assert(known === undefined || known === id, `term ${state.term} has two leaders`);
-      this.leaders.set(state.term, id);
-    }
-  }
-
-  /** The leader of the newest term among the connected servers; it must show within 5 s. */
-  async checkOneLeader(): Promise<number> {
-    for (let tries = 0; tries < 10; tries += 1) {
-      await this.world.sleep(450 + this.world.random.below(100));
-      const leaders = new Map<number, number[]>();
-      for (const id of this.ids) {
-        if (!this.isConnected(id) || !this.isUp(id)) continue;
-        const { term, isLeader } = this.raft(id).getState();
-        if (isLeader) leaders.set(term, [...leaders.get(term) ?? [], id]);
-      }
-      const newest = Math.max(...leaders.keys());
-      for (const [term, ids] of leaders) {
-        assert(ids.length === 1, `term ${term} has ${ids.length} leaders`);
-      }
-      if (leaders.size > 0) return leaders.get(newest)![0];
-    }
-    return fail("no leader within 5 s");
+    const { applied } = this.members[id];
+    this.raft(id).snapshot(message.index, utf8(JSON.stringify(applied)));
   }
 
   checkNoLeader(): void {
@@ -283,17 +179,12 @@ export class RaftCluster {
       if (count >= servers) return command;
       await this.world.sleep(delayMs);
       delayMs = Math.min(T_MS, 2 * delayMs);
-      const moved = this.members.some(({ raft }) =>
-        term !== null && raft !== null && raft.getState().term > term
+      const moved = this.ids.some((id) =>
+        term !== null && this.isUp(id) && this.raft(id).getState().term > term
       );
       if (moved) return null;
     }
     return fail(`index ${index} was not applied by ${servers} servers`);
-  }
-
-  /** The largest persistent Raft state of any server. */
-  get stateBytes(): number {
-    return Math.max(...this.members.map(({ persister }) => persister.stateBytes));
   }
 
   get installed(): number {

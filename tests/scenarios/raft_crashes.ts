@@ -2,7 +2,8 @@
 
 import { assert } from "@std/assert";
 import { utf8 } from "../../lib/base/bytes.ts";
-import { RaftCluster, T_MS } from "./raft_cluster.ts";
+import { T_MS } from "./fleet.ts";
+import { RaftCluster } from "./raft_cluster.ts";
 import type { Scenario, World } from "./world.ts";
 
 function restart(cluster: RaftCluster, id: number): void {

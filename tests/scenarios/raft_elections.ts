@@ -1,7 +1,8 @@
 /** Scenarios of elections. */
 
 import { assert, assertEquals } from "@std/assert";
-import { RaftCluster, T_MS } from "./raft_cluster.ts";
+import { T_MS } from "./fleet.ts";
+import { RaftCluster } from "./raft_cluster.ts";
 import type { Scenario, World } from "./world.ts";
 
 async function initialElection(world: World): Promise<void> {
