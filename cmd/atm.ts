@@ -1,24 +1,24 @@
 /** `trilog atm`: an ATM of the bank, its terminal, or both. */
 
-import { type ErrorCode, toTrilogError, TrilogError } from "../lib/base/errors.ts";
+import { TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { randomIdentity, systemRandom } from "../lib/base/system_random.ts";
-import { LocalBackend, RemoteBackend } from "../lib/atm/backends.ts";
-import { type AtmBackend, AtmClient } from "../lib/atm/client.ts";
+import { AtmClient } from "../lib/atm/client.ts";
+import { AtmDesk } from "../lib/atm/desk.ts";
 import { completionsOf } from "../lib/atm/language.ts";
 import { BankMachine } from "../lib/atm/machine.ts";
-import { formatOutcome, helpLines, type Layout } from "../lib/atm/results.ts";
-import { serveTerminal } from "../lib/atm/terminal.ts";
+import { helpLines } from "../lib/atm/results.ts";
 import { type Context, defineCommand } from "../lib/cli/command.ts";
 import { nodeFlags } from "../lib/cli/common_flags.ts";
-import { LineReader } from "../lib/cli/line_reader.ts";
 import { readTextLines } from "../lib/cli/lines.ts";
-import { exitStatus, statusOf } from "../lib/cli/program.ts";
-import { printError, type Terminal } from "../lib/cli/terminal.ts";
+import { exitStatus } from "../lib/cli/program.ts";
+import { printError } from "../lib/cli/terminal.ts";
 import { newCounters } from "../lib/net/counters.ts";
 import { clientPolicy } from "../lib/net/handshake.ts";
 import { RpcClient } from "../lib/net/rpc_client.ts";
+import { type Backend, LocalBackend, RemoteBackend } from "../lib/replica/backends.ts";
 import { Node } from "../lib/replica/node.ts";
+import { Seat } from "./seat.ts";
 import { processOptions, readToken, type ServerFlags } from "./server_setup.ts";
 
 /** The Raft group of every bank. */
@@ -81,8 +81,9 @@ async function runTerminal(context: AtmContext): Promise<number> {
   });
   try {
     const stopped = aborted(context.signal).then(() => exitStatus.interrupted);
-    const seat = new Seat(context, "atm", exitStatus.interrupted);
-    return await Promise.race([stopped, seat.serve(new RemoteBackend(caller, connect!))]);
+    const seat = seatOf(context, "atm", exitStatus.interrupted);
+    const desk = deskOf(new RemoteBackend(caller, connect!));
+    return await Promise.race([stopped, seat.serve(desk)]);
   } finally {
     caller.close();
   }
@@ -92,7 +93,7 @@ async function runTerminal(context: AtmContext): Promise<number> {
 async function runAtm(context: AtmContext): Promise<number> {
   const serverFlags = checked(context);
   const { peers, serve, segmentBytes } = context.flags;
-  const seat = new Seat(context, serverFlags.id, exitStatus.done);
+  const seat = seatOf(context, serverFlags.id, exitStatus.done);
   let fail: (error: unknown) => void = () => {};
   const failed = new Promise<never>((_, reject) => {
     fail = reject;
@@ -108,7 +109,7 @@ async function runAtm(context: AtmContext): Promise<number> {
   try {
     printError(context.terminal, `listening on ${node.address}`);
     const stopped = aborted(context.signal).then(() => exitStatus.done);
-    const seated = serve ? [] : [seat.serve(new LocalBackend(node))];
+    const seated = serve ? [] : [seat.serve(deskOf(new LocalBackend(node)))];
     return await Promise.race([stopped, failed, ...seated]);
   } finally {
     await node.stop();
@@ -131,68 +132,13 @@ function checked({ flags, words, given, terminal }: AtmContext): ServerFlags {
   return { ...flags, id: id!, listen: listen!, data: data!, logLevel };
 }
 
-/** Where somebody sits: a terminal with a prompt, a pipe, or a single command. */
-class Seat {
-  private reader: LineReader | null = null;
-  private readonly terminal: Terminal;
-
-  private interrupted = false;
-
-  constructor(
-    private readonly context: AtmContext,
-    private readonly prompt: string,
-    /** Exit status after Ctrl-C at the prompt. */
-    private readonly interruptedStatus: number,
-  ) {
-    this.terminal = context.terminal;
-  }
-
-  /** Writes a line of the node's log without disturbing what is being typed. */
-  note(line: string): void {
-    if (this.reader === null) printError(this.terminal, line);
-    else this.reader.printAbove(line);
-  }
-
-  /** Serves until the input ends; resolves with the exit status. */
-  async serve(backend: AtmBackend): Promise<number> {
-    const client = new AtmClient({ backend, clock: systemClock, unique: randomIdentity });
-    const { words, json } = this.context;
-    if (words.length > 0) return await this.runOne(client, words);
-    const interactive = this.terminal.stdinIsTerminal;
-    const layout: Layout = json ? "json" : interactive ? "lines" : "line";
-    const lines = interactive ? this.typedLines() : readTextLines(this.terminal.stdin);
-    const print = (text: string) => this.terminal.print(text);
-    const succeeded = await serveTerminal(client, { lines, print, layout });
-    if (this.interrupted) return this.interruptedStatus;
-    return succeeded || interactive ? exitStatus.done : exitStatus.failed;
-  }
-
-  /** One command; its status tells what kind of failure it was. */
-  private async runOne(client: AtmClient, words: readonly string[]): Promise<number> {
-    const outcome = await client.words(words);
-    const text = formatOutcome(outcome, this.context.json ? "json" : "lines");
-    if (outcome.ok || this.context.json) await this.terminal.print(text);
-    else printError(this.terminal, text);
-    return outcome.ok ? exitStatus.done : statusOfCode(outcome.failure.code);
-  }
-
-  private async *typedLines(): AsyncGenerator<string, void, void> {
-    this.reader = new LineReader(this.terminal, { complete: completionsOf });
-    try {
-      for (;;) {
-        const line = await this.reader.next(`${this.prompt}> `);
-        if (line === null) return;
-        yield line;
-      }
-    } catch (thrown) {
-      if (toTrilogError(thrown).code !== "cancelled") throw thrown;
-      this.interrupted = true;
-    }
-  }
+function seatOf(context: AtmContext, prompt: string, interruptedStatus: number): Seat {
+  const options = { prompt, interruptedStatus, complete: completionsOf, readLines: readTextLines };
+  return new Seat(context, options);
 }
 
-function statusOfCode(code: ErrorCode): number {
-  return statusOf(new TrilogError(code, ""));
+function deskOf(backend: Backend): AtmDesk {
+  return new AtmDesk(new AtmClient({ backend, clock: systemClock, unique: randomIdentity }));
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

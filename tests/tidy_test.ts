@@ -55,7 +55,12 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
 
 /** Folders and files that are PURE or MACHINE even where no first comment says so. */
 const PURE_PLACES = ["lib/raft/", "lib/batch/", "lib/net/frame.ts", "lib/atm/machine.ts"];
-const PURE_IMPORTS = ["lib/base/", "lib/batch/", "lib/replica/state_machine.ts"];
+const PURE_IMPORTS = [
+  "lib/base/",
+  "lib/batch/",
+  "lib/replica/state_machine.ts",
+  "lib/replica/requests.ts",
+];
 
 interface Ban {
   readonly what: string;

@@ -2,7 +2,7 @@
 
 import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import { visible } from "./visible.ts";
+import { visible } from "../base/visible.ts";
 
 const AMOUNT = /^([0-9]+)(?:\.([0-9]{1,2}))?$/;
 

@@ -6,34 +6,19 @@
 
 import { assert } from "../base/assert.ts";
 import type { Clock } from "../base/clock.ts";
-import { sleep } from "../base/clock.ts";
-import { toTrilogError, TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import type { NodeStatus } from "../replica/node_protocol.ts";
+import { Attempts, SHORTEST_CALL_MS } from "../replica/attempts.ts";
+import type { Backend } from "../replica/backends.ts";
+import { changeMember } from "../replica/member_words.ts";
+import { ticketedRequestId } from "../replica/requests.ts";
 import { type Answer, type Command, decodeAnswer, encodeCommand, encodeQuestion } from "./codec.ts";
 import type { Question } from "./codec.ts";
 import { type Mutation, parseLine, parseWords, type Request } from "./language.ts";
-import { ticketedRequestId } from "./requests.ts";
 import type { Outcome, Result } from "./results.ts";
 import { refusalText, requestText } from "./wording.ts";
 
-/**
- * One way to the bank: the replica of this process, or a connection to another's. All reject with
- * `TrilogError`s, whose `outcomeUnknown` must be true unless the call certainly had no effect and
- * never will have one. `timeoutMs` is the time until then; only the backend can tell in it whether
- * anything may have happened, so it should make good use of it and answer before it is over.
- */
-export interface AtmBackend {
-  /** Has a command replicated and applied; resolves with the machine's answer. */
-  command(command: Uint8Array, timeoutMs: number): Promise<Uint8Array>;
-  /** Asks the machine. Linearizable, or with `stale` the next best replica as it stands. */
-  query(question: Uint8Array, stale: boolean, timeoutMs: number): Promise<Uint8Array>;
-  /** The state of the ATM that this leads to. */
-  status(timeoutMs: number): Promise<NodeStatus>;
-}
-
 export interface AtmClientOptions {
-  readonly backend: AtmBackend;
+  readonly backend: Backend;
   readonly clock: Clock;
   /** A text of [a-z0-9] that nobody made before, such as 16 random digits. */
   readonly unique: () => string;
@@ -41,18 +26,10 @@ export interface AtmClientOptions {
 
 /** What is left of the promised time for printing the answer and for a busy machine. */
 const MARGIN_MS = 750;
-/** A try that would have less time than this is not made: it could only blur what is known. */
-const SHORTEST_ATTEMPT_MS = 500;
-/** A backend that says nothing by the end of its own time gets this much more. */
-const GRACE_MS = 250;
-
-const FIRST_PAUSE_MS = 10;
-const LONGEST_PAUSE_MS = 200;
-
-assert(MARGIN_MS + SHORTEST_ATTEMPT_MS + GRACE_MS < limits.answerMs, "there is time to ask");
+assert(MARGIN_MS + SHORTEST_CALL_MS < limits.answerMs, "there is time to ask");
 
 export class AtmClient {
-  private readonly backend: AtmBackend;
+  private readonly backend: Backend;
   private readonly clock: Clock;
   private readonly unique: () => string;
 
@@ -92,7 +69,7 @@ export class AtmClient {
   }
 
   private async mutate(request: Mutation, deadlineMs: number): Promise<Outcome> {
-    const attempts = new Attempts(this.clock, deadlineMs);
+    const attempts = new Attempts(this.clock, deadlineMs, "the bank");
     const given = request.requestId;
     // A replica that lags behind counts too few requests: then the bank itself is asked.
     for (const stale of [true, false]) {
@@ -136,12 +113,13 @@ export class AtmClient {
     request: Exclude<Request, Mutation>,
     deadlineMs: number,
   ): Promise<Outcome> {
-    const attempts = new Attempts(this.clock, deadlineMs);
-    if (request.op === "status") {
+    const attempts = new Attempts(this.clock, deadlineMs, "the bank");
+    if (request.op === "status" || request.op === "members") {
       const status = await attempts.run((timeoutMs) => this.backend.status(timeoutMs));
       if (status === null) return unavailable(request, attempts.reason);
-      return { ok: true, result: { op: "status", status } };
+      return { ok: true, result: { op: request.op, status } };
     }
+    if (request.op === "member") return await this.changeMember(request, attempts);
     if (request.op === "accounts") return await this.accounts(request, attempts);
     const answer = await this.ask(request as Question, attempts);
     return answer === null ? unavailable(request, attempts.reason) : outcomeOf(request, answer);
@@ -160,59 +138,22 @@ export class AtmClient {
     return { ok: true, result: { op: "accounts", accounts } };
   }
 
+  private async changeMember(
+    request: Extract<Request, { op: "member" }>,
+    attempts: Attempts,
+  ): Promise<Outcome> {
+    const { op, change } = request;
+    const state = await changeMember(attempts, this.backend, change);
+    if (state !== null) return { ok: true, result: { op, change, state } };
+    const { error } = attempts;
+    const code = error === null || error.retryable ? "unavailable" : error.code;
+    return { ok: false, failure: { op, code, message: attempts.reason } };
+  }
+
   private async ask(question: Question, attempts: Attempts): Promise<Answer | null> {
     const bytes = encodeQuestion(question);
     const answer = await attempts.run((timeoutMs) => this.backend.query(bytes, false, timeoutMs));
     return answer === null ? null : decodeAnswer(answer);
-  }
-}
-
-/** The tries of one request: until one answers, no more make sense, or time is up. */
-class Attempts {
-  /** Whether no try so far can have had an effect. */
-  certain = true;
-  /** Why the last try failed. */
-  reason = "the time was up";
-  private pauseMs = FIRST_PAUSE_MS;
-
-  constructor(private readonly clock: Clock, private readonly deadlineMs: number) {}
-
-  /** The first answer, or null. */
-  async run<T>(attempt: (timeoutMs: number) => Promise<T>): Promise<T | null> {
-    for (let left = this.left(); left >= SHORTEST_ATTEMPT_MS; left = this.left()) {
-      try {
-        return await this.within(left, attempt(left - GRACE_MS));
-      } catch (thrown) {
-        const error = toTrilogError(thrown);
-        this.reason = error.message;
-        if (error.outcomeUnknown) this.certain = false;
-        if (!error.retryable) return null;
-      }
-      await sleep(this.clock, this.pauseMs);
-      this.pauseMs = Math.min(this.pauseMs * 2, LONGEST_PAUSE_MS);
-    }
-    return null;
-  }
-
-  /** What was tried so far was a question: it cannot have moved anything. */
-  forgetDoubt(): void {
-    this.certain = true;
-  }
-
-  private left(): number {
-    return this.deadlineMs - this.clock.monotonicMs();
-  }
-
-  /** `promise`, or a rejection when it takes longer than it was told to. */
-  private within<T>(timeoutMs: number, promise: Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const timer = this.clock.after(timeoutMs, () => {
-        reject(
-          new TrilogError("deadline_exceeded", "Cannot reach the bank: it did not answer in time"),
-        );
-      });
-      promise.then(resolve, reject).finally(() => timer.cancel());
-    });
   }
 }
 

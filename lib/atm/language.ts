@@ -6,7 +6,10 @@
 import { type ErrorCode, TrilogError } from "../base/errors.ts";
 import { isValidName, limits } from "../base/limits.ts";
 import { parseAmount } from "./amounts.ts";
-import { visible } from "./visible.ts";
+import { visible } from "../base/visible.ts";
+import { splitLine, type Word } from "../base/words.ts";
+import { MEMBER_USAGE, parseMemberChange } from "../replica/member_words.ts";
+import type { MemberChange } from "../replica/node_protocol.ts";
 
 /** A request to change money; `requestId` is null where the user gave none. */
 export type Mutation =
@@ -27,7 +30,8 @@ export type Mutation =
 export type Request =
   | Mutation
   | { readonly op: "balance" | "history"; readonly account: string }
-  | { readonly op: "accounts" | "status" | "help" | "quit" };
+  | { readonly op: "member"; readonly change: MemberChange }
+  | { readonly op: "accounts" | "members" | "status" | "help" | "quit" };
 
 export type Op = Request["op"];
 
@@ -50,6 +54,8 @@ export const LINE_CHARACTERS = 4_096;
 
 interface OpInfo {
   readonly parameters: readonly ("ACCOUNT" | "FROM" | "TO" | "AMOUNT")[];
+  /** How it is typed, where the parameters do not tell. */
+  readonly usage?: string;
   readonly summary: string;
 }
 
@@ -73,18 +79,14 @@ export const OPS: Readonly<Record<Op, OpInfo>> = {
     parameters: ["ACCOUNT"],
     summary: `the last ${limits.historyEntries.toLocaleString("en")} movements of the account`,
   },
+  members: { parameters: [], summary: "every ATM of the bank" },
+  member: { parameters: [], usage: MEMBER_USAGE, summary: "add or remove an ATM" },
   status: { parameters: [], summary: "this ATM and the others" },
   help: { parameters: [], summary: "this list" },
   quit: { parameters: [], summary: "leave" },
 };
 
 const REQUEST_ID_FLAG = "--request-id";
-
-/** A word of a line; a quoted one is never a flag. */
-interface Word {
-  readonly text: string;
-  readonly quoted: boolean;
-}
 
 /** One typed line as a request; null for a line of blanks. */
 export function parseLine(line: string): Parsed | null {
@@ -104,7 +106,7 @@ export function parseWords(words: readonly string[]): Parsed {
 
 /** How a command is typed: `deposit ACCOUNT AMOUNT`. */
 export function usageOf(op: Op): string {
-  return [op, ...OPS[op].parameters].join(" ");
+  return OPS[op].usage ?? [op, ...OPS[op].parameters].join(" ");
 }
 
 /** Completions for the last word of `line`: commands, while the first word is being typed. */
@@ -112,24 +114,6 @@ export function completionsOf(line: string): readonly string[] {
   const typed = line.trimStart();
   if (/[ \t]/.test(typed)) return [];
   return Object.keys(OPS).filter((op) => op.startsWith(typed));
-}
-
-/**
- * Words are parted by blanks and tabs; single or double quotes hold a word together. The carriage
- * return of a line that ended in CR LF is not part of it. Null where a quote is not closed.
- */
-function splitLine(line: string): Word[] | null {
-  const text = line.endsWith("\r") ? line.slice(0, -1) : line;
-  const words: Word[] = [];
-  let rest = text.replace(/^[ \t]+/, "");
-  while (rest !== "") {
-    const quoted = rest[0] === '"' || rest[0] === "'";
-    const parts = quoted ? /^(?:"([^"]*)"|'([^']*)')/.exec(rest) : /^([^ \t]+)/.exec(rest);
-    if (parts === null) return null;
-    words.push({ text: parts[1] ?? parts[2] ?? "", quoted });
-    rest = rest.slice(parts[0].length).replace(/^[ \t]+/, "");
-  }
-  return words;
 }
 
 function parse(words: readonly Word[]): Parsed {
@@ -151,6 +135,7 @@ function requestOf(op: string, words: readonly Word[]): Request {
       `Cannot run ${visible(op)}: there is no such command; expected ${known}`,
     );
   }
+  if (op === "member") return { op, change: parseMemberChange(words.map(({ text }) => text)) };
   const { args, requestId } = takeRequestId(op, words);
   if (args.length !== OPS[op].parameters.length) {
     throw wrongUsage(op, `it is typed ${usageOf(op)}`);

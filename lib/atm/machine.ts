@@ -21,7 +21,7 @@ import {
   type Question,
 } from "./codec.ts";
 import { HistoryRing } from "./history.ts";
-import { RequestMemory } from "./requests.ts";
+import { RequestMemory } from "../replica/requests.ts";
 
 /** First element of a snapshot. */
 const SNAPSHOT_VERSION = 1;

@@ -6,8 +6,9 @@
 import { formatCents } from "./amounts.ts";
 import type { HistoryEntry } from "./codec.ts";
 import { type Failure, OPS, usageOf } from "./language.ts";
-import type { NodeStatus } from "../replica/node_protocol.ts";
-import { visible } from "./visible.ts";
+import { memberLines, memberStateText, statusLines } from "../replica/member_words.ts";
+import type { MemberChange, MemberState, NodeStatus } from "../replica/node_protocol.ts";
+import { visible } from "../base/visible.ts";
 
 /** What a command that succeeded brought. */
 export type Result =
@@ -32,18 +33,19 @@ export type Result =
     readonly account: string;
     readonly entries: readonly HistoryEntry[];
   }
-  | { readonly op: "status"; readonly status: NodeStatus }
+  | { readonly op: "status" | "members"; readonly status: NodeStatus }
+  | { readonly op: "member"; readonly change: MemberChange; readonly state: MemberState }
   | { readonly op: "help" | "quit" };
 
 export type Outcome =
   | { readonly ok: true; readonly result: Result }
   | { readonly ok: false; readonly failure: Failure };
 
-/** `lines` may take several lines, for a terminal; `line` takes one, for a pipe. */
-export type Layout = "json" | "lines" | "line";
-
-/** An outcome without its last newline. */
-export function formatOutcome(outcome: Outcome, layout: Layout): string {
+/**
+ * An outcome without its last newline: one JSON object, lines for a terminal, or all of it in one
+ * line for a pipe.
+ */
+export function formatOutcome(outcome: Outcome, layout: "json" | "lines" | "line"): string {
   if (layout === "json") return JSON.stringify(toJson(outcome));
   if (!outcome.ok) return failureText(outcome.failure);
   return resultLines(outcome.result).join(layout === "lines" ? "\n" : "; ");
@@ -74,6 +76,10 @@ function resultLines(result: Result): readonly string[] {
       return result.entries.map(historyText);
     case "status":
       return statusLines(result.status);
+    case "members":
+      return memberLines(result.status);
+    case "member":
+      return [memberStateText(result.change, result.state)];
     case "help":
       return helpLines();
     case "quit":
@@ -93,21 +99,6 @@ function historyText(entry: HistoryEntry): string {
   if (entry.other !== null) words.push(entry.other);
   words.push(formatCents(entry.cents), "balance", formatCents(entry.balanceCents));
   return words.join(" ");
-}
-
-function statusLines(status: NodeStatus): readonly string[] {
-  const leader = status.leader === null ? "no leader known" : `leader ${status.leader}`;
-  return [
-    `${status.name} ${status.address} ${status.role}, ${leader}, term ${status.term}, ` +
-    `applied ${status.applied} of ${status.lastIndex}`,
-    ...status.members.map(memberText),
-  ];
-}
-
-function memberText({ name, address, role, lag, heardMs }: NodeStatus["members"][number]): string {
-  const behind = lag === null ? "" : `, ${lag} entries behind`;
-  const heard = heardMs === null ? "" : `, heard ${heardMs} ms ago`;
-  return `member ${name} ${address} ${role}${behind}${heard}`;
 }
 
 /** One line a command, summaries in a column. */
@@ -148,6 +139,12 @@ function resultJson(result: Result): Record<string, unknown> {
     case "status": {
       const { name, ...rest } = result.status;
       return { id: name, ...rest };
+    }
+    case "members":
+      return { members: result.status.members };
+    case "member": {
+      const { action, name } = result.change;
+      return { action, member: name, state: result.state };
     }
     case "help":
       return {

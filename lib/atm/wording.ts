@@ -2,6 +2,7 @@
 
 import { limits } from "../base/limits.ts";
 import { formatCents } from "./amounts.ts";
+import { memberChangeText } from "../replica/member_words.ts";
 import type { Answer } from "./codec.ts";
 import type { Request } from "./language.ts";
 
@@ -21,7 +22,10 @@ export function requestText(request: Request): string {
     case "accounts":
       return "list the accounts";
     case "status":
-      return "tell the status";
+    case "members":
+      return `tell the ${request.op}`;
+    case "member":
+      return memberChangeText(request.change);
     default:
       return request.op;
   }

@@ -2,14 +2,16 @@ import { assert, assertEquals, assertLessOrEqual, assertStringIncludes } from "@
 import { sleep } from "../../lib/base/clock.ts";
 import { type ErrorCode, TrilogError } from "../../lib/base/errors.ts";
 import { limits } from "../../lib/base/limits.ts";
-import { type AtmBackend, AtmClient } from "../../lib/atm/client.ts";
+import { AtmClient } from "../../lib/atm/client.ts";
+import { AtmDesk } from "../../lib/atm/desk.ts";
 import { decodeCommand, decodeQuestion, encodeAnswer } from "../../lib/atm/codec.ts";
-import { REQUEST_WINDOW } from "../../lib/atm/requests.ts";
+import { REQUEST_WINDOW } from "../../lib/replica/requests.ts";
 import type { Outcome } from "../../lib/atm/results.ts";
-import type { NodeStatus } from "../../lib/replica/node_protocol.ts";
-import { serveTerminal } from "../../lib/atm/terminal.ts";
+import type { MemberChange, MemberState, NodeStatus } from "../../lib/replica/node_protocol.ts";
+import { serveDesk } from "../../lib/cli/desk.ts";
+import type { Backend } from "../../lib/replica/backends.ts";
 import { Bank } from "./bank.ts";
-import { STATUS } from "./node_status.ts";
+import { STATUS } from "../replica/node_status.ts";
 import { VirtualClock } from "./virtual_clock.ts";
 
 /**
@@ -24,10 +26,11 @@ type Fate =
   | "hangs after";
 
 /** A bank behind a line that fails as it is told; calls beyond the list go well. */
-class Line implements AtmBackend {
+class Line implements Backend {
   readonly bank = new Bank();
   readonly commands: string[] = [];
   stale = 0;
+  readonly removed = new Set<string>();
   /** The nearest replica knows of no request at all. */
   lags = false;
   calls = 0;
@@ -54,6 +57,19 @@ class Line implements AtmBackend {
 
   status(timeoutMs: number): Promise<NodeStatus> {
     return this.suffer(this.queryFates.shift() ?? "ok", timeoutMs, () => STATUS);
+  }
+
+  changeMember(change: MemberChange, timeoutMs: number): Promise<MemberState> {
+    if (change.action === "remove" && this.removed.has(change.name)) {
+      const error = new TrilogError("invalid_membership", "Cannot remove: no member has that name");
+      return Promise.reject(error);
+    }
+    const fate = this.commandFates.shift() ?? "ok";
+    return this.suffer(fate, timeoutMs, () => {
+      if (change.action === "add") return "invited";
+      this.removed.add(change.name);
+      return "removed";
+    });
   }
 
   private async suffer<T>(fate: Fate, timeoutMs: number, run: () => T): Promise<T> {
@@ -333,12 +349,12 @@ Deno.test("no timer is left behind", async () => {
 
 async function serve(lines: readonly string[], atm = new Atm()): Promise<[boolean, string[]]> {
   const printed: string[] = [];
-  const served = serveTerminal(atm.client, {
+  const served = serveDesk(new AtmDesk(atm.client), {
     lines: (async function* () {
       for (const line of lines) yield await Promise.resolve(line);
     })(),
     print: (text) => {
-      printed.push(text);
+      printed.push(text as string);
     },
     layout: "json",
   });
@@ -369,4 +385,34 @@ Deno.test("an empty pipe succeeds, and quit ends the reading", async () => {
   assertEquals(await serve([]), [true, []]);
   const [ok, printed] = await serve(["quit", "deposit alice 1"]);
   assertEquals([ok, printed], [true, ['{"ok":true,"op":"quit"}']]);
+});
+
+Deno.test("an ATM is added and removed by a command; a removal whose answer was lost is told as done", async () => {
+  const atm = new Atm([{ after: "connection_closed" }]);
+  const removed = { action: "remove", name: "a3", address: null } as const;
+  assertEquals(await atm.type("member remove a3"), {
+    ok: true,
+    result: { op: "member", change: removed, state: "removed" },
+  });
+  const added = { action: "add", name: "a4", address: "127.0.0.1:7004" } as const;
+  assertEquals(await atm.type("member add a4=127.0.0.1:7004"), {
+    ok: true,
+    result: { op: "member", change: added, state: "invited" },
+  });
+  assertEquals(codeOf(await atm.type("member remove a3")), "invalid_membership");
+  assertEquals(await atm.type("members"), {
+    ok: true,
+    result: { op: "members", status: STATUS },
+  });
+  for (
+    const bad of [
+      "member",
+      "member add a4",
+      "member add a/4=h:1",
+      "member add a=h:0",
+      "member remove",
+    ]
+  ) {
+    assertEquals(codeOf(await atm.type(bad)), "unknown_command", bad);
+  }
 });

@@ -42,7 +42,7 @@ Deno.test("every command of the language is read", () => {
   });
   assertEquals(requestOf("balance alice"), { op: "balance", account: "alice" });
   assertEquals(requestOf("history alice"), { op: "history", account: "alice" });
-  for (const op of ["accounts", "status", "help", "quit"] as const) {
+  for (const op of ["accounts", "members", "status", "help", "quit"] as const) {
     assertEquals(requestOf(op), { op });
   }
 });
@@ -207,7 +207,7 @@ Deno.test("a transfer to the same account is refused", () => {
 Deno.test("the first word is completed, later ones are not", () => {
   assertEquals(completionsOf("h"), ["history", "help"]);
   assertEquals(completionsOf("  de"), ["deposit"]);
-  assertEquals(completionsOf("").length, 9);
+  assertEquals(completionsOf("").length, 11);
   assertEquals(completionsOf("deposit a"), []);
   assertEquals(completionsOf("x"), []);
 });

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { Prng } from "../../lib/base/prng.ts";
 import { type Answer, type Command, encodeCommand } from "../../lib/atm/codec.ts";
 import { BankMachine } from "../../lib/atm/machine.ts";
-import { REQUEST_WINDOW, ticketedRequestId } from "../../lib/atm/requests.ts";
+import { REQUEST_WINDOW, ticketedRequestId } from "../../lib/replica/requests.ts";
 import { Bank, restored } from "./bank.ts";
 
 function deposit(requestId: string, cents = 100, account = "alice"): Command {

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { parseLine } from "../../lib/atm/language.ts";
 import { formatOutcome, type Outcome, type Result } from "../../lib/atm/results.ts";
-import { STATUS } from "./node_status.ts";
+import { STATUS } from "../replica/node_status.ts";
 
 function json(result: Result): string {
   return formatOutcome({ ok: true, result }, "json");
@@ -58,7 +58,7 @@ Deno.test("JSON results have the contract's shapes, field by field", () => {
     ...rest,
   });
   assertEquals(json({ op: "quit" }), '{"ok":true,"op":"quit"}');
-  assertEquals(JSON.parse(json({ op: "help" })).commands.length, 9);
+  assertEquals(JSON.parse(json({ op: "help" })).commands.length, 11);
 });
 
 Deno.test("JSON failures have code, message and, where the outcome is unknown, the request id", () => {

@@ -3,7 +3,7 @@ import { type ErrorCode, TrilogError } from "../../lib/base/errors.ts";
 import { pack, type Packable, unpack } from "../../lib/base/msgpack.ts";
 import type { Caller } from "../../lib/net/rpc_client.ts";
 import { commandCodec, nodeStatusCodec, queryCodec } from "../../lib/replica/node_protocol.ts";
-import { type BankNode, LocalBackend, RemoteBackend } from "../../lib/atm/backends.ts";
+import { type BackendNode, LocalBackend, RemoteBackend } from "../../lib/replica/backends.ts";
 import { STATUS } from "./node_status.ts";
 
 /** A node that answers with what it was asked, and keeps the times it was given. */
@@ -90,7 +90,7 @@ Deno.test("an answer that is none leaves the outcome unknown, a refusal as malfo
 
 Deno.test("the node of this process is asked with the time that is left", async () => {
   const calls: unknown[] = [];
-  const node: BankNode = {
+  const node: BackendNode = {
     service: {
       command: (command, deadlineMs) => {
         calls.push(["command", deadlineMs]);
@@ -101,11 +101,49 @@ Deno.test("the node of this process is asked with the time that is left", async 
         return Promise.resolve(question);
       },
     },
+    membership: {
+      change: (change, timeoutMs) => {
+        calls.push([change.action, change.name, timeoutMs]);
+        return Promise.resolve("voter" as const);
+      },
+    },
     status: () => STATUS,
   };
   const local = new LocalBackend(node);
   assertEquals(await local.command(Uint8Array.of(1), 7), Uint8Array.of(1));
   assertEquals(await local.query(Uint8Array.of(2), true, 8), Uint8Array.of(2));
   assertEquals(await local.status(), STATUS);
-  assertEquals(calls, [["command", 7], ["query", true, 8]]);
+  const change = { action: "add", name: "a4", address: "h:4" } as const;
+  assertEquals(await local.changeMember(change, 9), "voter");
+  assertEquals(calls, [["command", 7], ["query", true, 8], ["add", "a4", 9]]);
+});
+
+/** A node that is not the leader and names it. */
+class Follower implements Caller {
+  readonly asked: string[] = [];
+  leader = "b";
+  up = true;
+
+  call(address: string): Promise<Packable> {
+    this.asked.push(address);
+    if (address === this.leader && this.up) return Promise.resolve(Uint8Array.of(1));
+    const error = address === this.leader
+      ? new TrilogError("unavailable", "Cannot reach it: told so")
+      : new TrilogError("not_leader", "Cannot read here", { leader: this.leader });
+    return Promise.reject(error);
+  }
+}
+
+Deno.test("a node that names the leader sends the client there, until that one fails", async () => {
+  const wire = new Follower();
+  const remote = new RemoteBackend(wire, ["a"]);
+  const ask = () => remote.query(Uint8Array.of(1), false, 900).catch(({ code }) => code);
+  assertEquals(await ask(), "not_leader");
+  assertEquals(await ask(), Uint8Array.of(1));
+  wire.up = false;
+  assertEquals(await ask(), "unavailable");
+  [wire.leader, wire.up] = ["c", true];
+  assertEquals(await ask(), "not_leader");
+  assertEquals(await ask(), Uint8Array.of(1));
+  assertEquals(wire.asked, ["a", "b", "b", "a", "c"]);
 });

@@ -1,5 +1,5 @@
 /**
- * What makes a repeat harmless: the last mutating requests with their answers, in log order. A
+ * PURE. What makes a repeat harmless: the last mutating requests with their answers, in log order. A
  * request id that is among them gets its first answer and changes nothing.
  *
  * The memory is bounded, so an id could outlive it. Ids that trilog makes therefore carry a
@@ -17,7 +17,7 @@ export const REQUEST_WINDOW = 10_000;
 
 const TICKET = /^t([0-9]{1,15})\./;
 
-/** A request id for a bank that has remembered `requests` so far; `unique` makes it one of a kind. */
+/** A request id for a machine that has remembered `requests` so far; `unique` makes it one of a kind. */
 export function ticketedRequestId(requests: number, unique: string): string {
   return `t${requests}.${unique}`;
 }

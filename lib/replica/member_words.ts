@@ -1,0 +1,82 @@
+/** Members and status of a node as people type and read them, alike in every system. */
+
+import { TrilogError } from "../base/errors.ts";
+import { isValidName } from "../base/limits.ts";
+import { parseAddress } from "../net/address.ts";
+import type { Attempts } from "./attempts.ts";
+import type { Backend } from "./backends.ts";
+import type { MemberChange, MemberState, NodeStatus } from "./node_protocol.ts";
+
+export const MEMBER_USAGE = "member add NAME=HOST:PORT | remove NAME";
+
+/** The words after `member`; throws `unknown_command` where they are no change. */
+export function parseMemberChange(words: readonly string[]): MemberChange {
+  const [action, who, ...rest] = words;
+  const [, added, address] = /^([^=]*)=(.*)$/.exec(who ?? "") ?? [];
+  if (action === "add" && rest.length === 0 && isValidName(added) && isAddress(address)) {
+    return { action, name: added, address };
+  }
+  if (action === "remove" && rest.length === 0 && isValidName(who)) {
+    return { action, name: who, address: null };
+  }
+  throw new TrilogError("unknown_command", `Cannot run member: it is typed ${MEMBER_USAGE}`);
+}
+
+function isAddress(text: string): boolean {
+  try {
+    return parseAddress(text).port > 0;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Has a member added or removed; null: see the attempts' error. A repeat of a removal whose answer
+ * was lost finds nobody of that name: then it was carried out.
+ */
+export async function changeMember(
+  attempts: Attempts,
+  backend: Backend,
+  change: MemberChange,
+): Promise<MemberState | null> {
+  const state = await attempts.run((timeoutMs) => backend.changeMember(change, timeoutMs));
+  const gone = state === null && change.action === "remove" && !attempts.certain &&
+    attempts.error?.code === "invalid_membership";
+  return gone ? "removed" : state;
+}
+
+/** `add member a4`, to follow "Cannot". */
+export function memberChangeText({ action, name }: MemberChange): string {
+  return `${action} member ${name}`;
+}
+
+export function memberStateText({ name, address }: MemberChange, state: MemberState): string {
+  switch (state) {
+    case "invited":
+      return `${name} is invited: start it at ${address} with --peers naming the members and itself`;
+    case "learner":
+      return `${name} is a learner and votes when it has caught up`;
+    case "voter":
+      return `${name} is a voter`;
+    case "removed":
+      return `${name} is removed`;
+  }
+}
+
+/** The node itself, then one line for each member. */
+export function statusLines(status: NodeStatus): string[] {
+  const leader = status.leader === null ? "no leader known" : `leader ${status.leader}`;
+  return [
+    `${status.name} ${status.address} ${status.role}, ${leader}, term ${status.term}, ` +
+    `applied ${status.applied} of ${status.lastIndex}`,
+    ...memberLines(status),
+  ];
+}
+
+export function memberLines(status: NodeStatus): string[] {
+  return status.members.map(({ name, address, role, lag, heardMs }) => {
+    const behind = lag === null ? "" : `, ${lag} entries behind`;
+    const heard = heardMs === null ? "" : `, heard ${heardMs} ms ago`;
+    return `member ${name} ${address} ${role}${behind}${heard}`;
+  });
+}
