@@ -82,6 +82,20 @@ export const limits = {
   /** Operators' requests whose answers the managers remember, for those that are repeated. */
   requestAnswers: 4_096,
 
+  /** Body of one HTTP request: the largest message, with room for JSON's escapes. */
+  httpBodyBytes: 2 * MIB,
+  /** Bodies of all HTTP requests that are being received or answered. */
+  httpBodiesBytes: 64 * MIB,
+  /** Line and headers of an HTTP request. */
+  httpHeaderBytes: 16 * KIB,
+  httpConnections: 1_024,
+  /** An HTTP request that has not arrived whole after this long is refused. */
+  httpArrivalMs: 10_000,
+  /** An HTTP connection without a request is closed after this long. */
+  httpIdleMs: 30_000,
+  /** Requests of one HTTP consumer that wait for the one that runs. */
+  httpConsumerWaiting: 64,
+
   /** Largest amount and largest balance, in cents: 90,000,000,000,000.00. */
   balanceCents: 9_000_000_000_000_000,
   /** Entries of an account's history that are kept. */
@@ -100,6 +114,7 @@ assert(
 );
 assert(limits.balanceCents < Number.MAX_SAFE_INTEGER, "cents are exact numbers");
 
+assert(limits.messageBytes < limits.httpBodyBytes, "an HTTP body holds the largest message");
 assert(
   limits.registeredConsumers <= limits.partitionConsumers,
   "every registered consumer finds room in every partition",

@@ -65,6 +65,11 @@ export class Client implements PartitionAccess {
     this.routing = new Routing(this.random);
   }
 
+  /** A client that connects when it is first used. */
+  static unconnected(options: ClientOptions): Client {
+    return new Client(options);
+  }
+
   /**
    * Connects and learns what topics there are. Rejects with `unavailable` when no manager answers
    * within `deadlineMs`, or `unauthorized` when the token is wrong.
@@ -128,7 +133,8 @@ export class Client implements PartitionAccess {
 
   /**
    * The answer of a partition's leader to a request that may be repeated without harm. Rejects with
-   * the refusal, or after `deadlineMs` with `unavailable` or `outcome_unknown`.
+   * the refusal, or after `deadlineMs` with `unavailable` or `outcome_unknown`. Where `signal` is
+   * aborted, a failed attempt is the last.
    */
   async partitionRequest<Request extends PartitionRequest, Answer>(
     topic: string,
@@ -136,6 +142,7 @@ export class Client implements PartitionAccess {
     method: Method<Request, Answer>,
     request: Omit<Request, keyof PartitionRequest>,
     deadlineMs: number,
+    signal?: AbortSignal,
   ): Promise<Answer> {
     const endMs = this.clock.monotonicMs() + deadlineMs;
     let mayHaveHappened = false;
@@ -149,7 +156,8 @@ export class Client implements PartitionAccess {
         mayHaveHappened ||= error.outcomeUnknown;
         const pauseMs = this.noteFailure(route, error);
         if (pauseMs === null) throw error;
-        if (this.clock.monotonicMs() + pauseMs >= endMs) throw gaveUp(error, mayHaveHappened);
+        const noTime = this.clock.monotonicMs() + pauseMs >= endMs;
+        if (noTime || signal?.aborted) throw gaveUp(error, mayHaveHappened);
         await sleep(this.clock, pauseMs);
       }
     }
