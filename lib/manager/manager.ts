@@ -34,6 +34,7 @@ import type { NodeStatus } from "../replica/node_protocol.ts";
 import { declare, initialise } from "./brokers.ts";
 import { BrokerDesk } from "./broker_desk.ts";
 import { type Command, decodeAnswer, encodeCommand } from "./command.ts";
+import { GroupDesk } from "./group_desk.ts";
 import { Liveness, type LivenessSettings } from "./liveness.ts";
 import type { MetadataMachine } from "./metadata.ts";
 import { place } from "./moves.ts";
@@ -72,6 +73,7 @@ const MARGIN_MS = 200;
 export class Manager {
   private readonly liveness: Liveness;
   private readonly desk: BrokerDesk;
+  private readonly groupDesk: GroupDesk;
   /** Term in which this manager leads and may trust its state; null while it does not lead. */
   private leadingTerm: number | null = null;
   private timer: Timer | null = null;
@@ -89,6 +91,19 @@ export class Manager {
       barrier: (call) => this.barrier("linearizable", call),
       requireLeadership: (act) => this.requireLeadership(act),
     });
+    this.groupDesk = new GroupDesk({
+      machine,
+      clock,
+      logger,
+      serve: (method, run) => this.serve(method, run),
+      run: (command, fields, requestId, call) => this.run(command, fields, requestId, call),
+      barrier: (call, stale) => this.barrier(stale ? "stale" : "linearizable", call),
+      requireLeadership: (act) => this.requireLeadership(act),
+      leadingTerm: () => {
+        this.noticeLeadership();
+        return this.leadingTerm;
+      },
+    });
     machine.onPlacement(() => this.desk.releaseWaiting());
     this.serveAll();
     this.lookAfterLater();
@@ -99,6 +114,7 @@ export class Manager {
     this.stopped = true;
     this.timer?.cancel();
     this.desk.releaseWaiting();
+    this.groupDesk.stop();
   }
 
   /** The cluster as clients see it. */
@@ -222,6 +238,7 @@ export class Manager {
     this.leadingTerm = term;
     this.liveness.startAfresh();
     this.desk.startAfresh();
+    this.groupDesk.startAfresh();
   }
 
   private lookAfterLater(): void {

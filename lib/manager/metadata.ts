@@ -15,6 +15,15 @@ import { pack, type Packable, unpack } from "../base/msgpack.ts";
 import type { ApplyContext, StateMachine } from "../replica/state_machine.ts";
 import { declare, initialise, registerBroker } from "./brokers.ts";
 import { type AnyCommand, encodeRefusal, encodeSuccess } from "./command.ts";
+import {
+  expelMembers,
+  GENERATIONS,
+  joinGroup,
+  leaveGroup,
+  releasePartitions,
+  reserveGeneration,
+  settleGroups,
+} from "./groups.ts";
 import { place } from "./moves.ts";
 import { report } from "./reports.ts";
 import { forget, register, retireConsumer } from "./registrations.ts";
@@ -37,12 +46,19 @@ const commandList: readonly AnyCommand[] = [
   register,
   retireConsumer,
   forget,
+  joinGroup,
+  leaveGroup,
+  expelMembers,
+  releasePartitions,
+  settleGroups,
+  reserveGeneration,
 ];
 const commands = new Map(commandList.map((command) => [command.name, command]));
 
 export class MetadataMachine implements StateMachine {
   private current = new MetadataState();
-  private readonly listeners: (() => void)[] = [];
+  private readonly placementListeners: (() => void)[] = [];
+  private readonly groupListeners: (() => void)[] = [];
 
   /** The present state; replaced as a whole by `restore`, so do not keep it. */
   get state(): MetadataView {
@@ -51,14 +67,21 @@ export class MetadataMachine implements StateMachine {
 
   /** Calls `listener` whenever there is a new placement version. */
   onPlacement(listener: () => void): void {
-    this.listeners.push(listener);
+    this.placementListeners.push(listener);
+  }
+
+  /** Calls `listener` whenever a consumer group has changed. */
+  onGroups(listener: () => void): void {
+    this.groupListeners.push(listener);
   }
 
   apply(command: Uint8Array, context: ApplyContext): Uint8Array {
-    const before = this.current.placementVersion;
+    const { placementVersion } = this.current;
+    const generation = this.current.counters.get(GENERATIONS);
     try {
       const answer = this.run(command, context);
-      if (this.current.placementVersion !== before) this.notify();
+      if (this.current.placementVersion !== placementVersion) notify(this.placementListeners);
+      if (this.current.counters.get(GENERATIONS) !== generation) notify(this.groupListeners);
       return answer;
     } catch (thrown) {
       if (thrown instanceof TrilogError) return encodeRefusal(thrown);
@@ -96,11 +119,8 @@ export class MetadataMachine implements StateMachine {
       section.load(state, data);
     }
     this.current = state;
-    this.notify();
-  }
-
-  private notify(): void {
-    for (const listener of this.listeners) listener();
+    notify(this.placementListeners);
+    notify(this.groupListeners);
   }
 
   private run(bytes: Uint8Array, context: ApplyContext): Uint8Array {
@@ -121,6 +141,10 @@ export class MetadataMachine implements StateMachine {
     if (requestId !== "") rememberAnswer(this.current, requestId, command.name, answer);
     return answer;
   }
+}
+
+function notify(listeners: readonly (() => void)[]): void {
+  for (const listener of listeners) listener();
 }
 
 function malformed(state: string): TrilogError {

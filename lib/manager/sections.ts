@@ -15,6 +15,7 @@ import {
   whole,
 } from "../base/codec.ts";
 import type { Packable } from "../base/msgpack.ts";
+import { groupCodec } from "./group_records.ts";
 import {
   brokerCodec,
   type MetadataState,
@@ -131,6 +132,13 @@ function sortedById(map: ReadonlyMap<number, Registration>): Registration[] {
   return [...map.values()].sort((left, right) => left.id - right.id);
 }
 
+const groups = listSection(
+  "groups",
+  groupCodec,
+  (state) => sortedValues(state.groups),
+  (state, group) => state.groups.set(group.name, group),
+);
+
 function listSection<T>(
   sectionName: string,
   codec: Codec<T>,
@@ -158,4 +166,5 @@ export const sections: readonly Section[] = [
   requests,
   producers,
   consumers,
+  groups,
 ];

@@ -16,6 +16,7 @@ import {
   token,
   whole,
 } from "../base/codec.ts";
+import type { ConsumerGroup } from "./group_records.ts";
 
 export interface Broker {
   /** Name that its operator gave it; kept when its identity changes. */
@@ -178,6 +179,7 @@ export interface MetadataView {
   /** By id, which is the order in which they were made. */
   readonly producers: ReadonlyMap<number, Registration>;
   readonly consumers: ReadonlyMap<number, Registration>;
+  readonly groups: ReadonlyMap<string, ConsumerGroup>;
   /** Brokers sorted by id. */
   sortedBrokers(): Broker[];
   /** Topics sorted by name. */
@@ -197,6 +199,7 @@ export class MetadataState implements MetadataView {
   readonly requests = new Map<string, AnsweredRequest>();
   readonly producers = new Map<number, Registration>();
   readonly consumers = new Map<number, Registration>();
+  readonly groups = new Map<string, ConsumerGroup>();
   /** Names of topics by number, and of brokers by replica id: derived, never stored. */
   private readonly topicNames = new Map<number, string>();
   private readonly brokerIds = new Map<string, string>();

@@ -1,0 +1,226 @@
+/**
+ * Where members of consumer groups turn to. The leading manager hears them and expels who falls
+ * silent; every manager tells what groups there are.
+ */
+
+import type { Clock, Timer } from "../base/clock.ts";
+import { toTrilogError, TrilogError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import {
+  describeGroupMethod,
+  type GroupAssignment,
+  type GroupDescription,
+  type GroupGeneration,
+  groupHeartbeatMethod,
+  type GroupHeartbeatRequest,
+  joinGroupMethod,
+  type JoinGroupRequest,
+  leaveGroupMethod,
+  listGroupsMethod,
+  type Method,
+  reserveGenerationMethod,
+} from "../client/protocol.ts";
+import type { Call } from "../net/rpc.ts";
+import type { Command } from "./command.ts";
+import { GroupLiveness } from "./group_liveness.ts";
+import type { ConsumerGroup } from "./group_records.ts";
+import { assignmentView, descriptionView, groupSummaries } from "./group_views.ts";
+import {
+  expelMembers,
+  isSettled,
+  joinGroup,
+  leaveGroup,
+  releasePartitions,
+  reserveGeneration,
+  settleGroups,
+} from "./groups.ts";
+import type { MetadataMachine } from "./metadata.ts";
+
+export interface GroupDeskOptions {
+  readonly machine: MetadataMachine;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly serve: <Request, Answer>(
+    method: Method<Request, Answer>,
+    run: (request: Request, call: Call) => Promise<Answer>,
+  ) => void;
+  /** Replicates a command. */
+  readonly run: <Fields, Answer>(
+    command: Command<Fields, Answer>,
+    fields: Fields,
+    requestId: string,
+    call?: Call,
+  ) => Promise<Answer>;
+  /** Resolves when the state here is as new as any that was acknowledged before. */
+  readonly barrier: (call: Call, stale: boolean) => Promise<void>;
+  /** Throws unless this manager leads. */
+  readonly requireLeadership: (act: string) => void;
+  /** Term in which this manager leads, or null. */
+  readonly leadingTerm: () => number | null;
+}
+
+/** How often the leader looks for members that are silent and for topics that have changed. */
+const LOOK_EVERY_MS = 250;
+
+export class GroupDesk {
+  private readonly liveness = new GroupLiveness(LOOK_EVERY_MS);
+  /** Heartbeats that wait for a new assignment. */
+  private readonly waiting = new Set<() => void>();
+  private timer: Timer | null = null;
+  private stopped = false;
+  /** A command about silent members or changed topics is under way. */
+  private acting = false;
+
+  constructor(private readonly options: GroupDeskOptions) {
+    options.machine.onGroups(() => this.releaseWaiting());
+    this.serveAll();
+    this.lookLater();
+  }
+
+  stop(): void {
+    this.stopped = true;
+    this.timer?.cancel();
+    this.releaseWaiting();
+  }
+
+  /** A leadership begins or ends. */
+  startAfresh(): void {
+    this.liveness.startAfresh();
+    this.releaseWaiting();
+  }
+
+  private serveAll(): void {
+    const { machine, serve, run, barrier } = this.options;
+    serve(joinGroupMethod, (request, call) => this.join(request, call));
+    serve(groupHeartbeatMethod, (request, call) => this.heartbeat(request, call));
+    serve(leaveGroupMethod, (request, call) => run(leaveGroup, request, "", call));
+    serve(listGroupsMethod, async ({ consistency }, call) => {
+      await barrier(call, consistency === "stale");
+      return { groups: groupSummaries(machine.state) };
+    });
+    serve(describeGroupMethod, ({ group }, call) => this.describe(group, call));
+    serve(
+      reserveGenerationMethod,
+      ({ requestId, ...fields }, call) => run(reserveGeneration, fields, requestId, call),
+    );
+  }
+
+  private async join(request: JoinGroupRequest, call: Call): Promise<GroupGeneration> {
+    this.options.requireLeadership(`join group ${request.group}`);
+    const answer = await this.options.run(joinGroup, request, "", call);
+    this.liveness.heard(request.group, request.member, this.options.clock.monotonicMs());
+    return answer;
+  }
+
+  private async heartbeat(request: GroupHeartbeatRequest, call: Call): Promise<GroupAssignment> {
+    const { machine, clock, barrier, requireLeadership } = this.options;
+    const { group, member, generation } = request;
+    requireLeadership("take heartbeat");
+    if (!this.isMember(group, member)) await barrier(call, false);
+    this.requireMember(group, member);
+    this.liveness.heard(group, member, clock.monotonicMs());
+    await this.release(request, call);
+    const nothingNew = () => machine.state.groups.get(group)?.generation === generation;
+    const waitMs = Math.min(request.maxWaitMs, call.deadlineMs / 2);
+    if (nothingNew() && waitMs > 0) await this.waitForChange(nothingNew, waitMs);
+    // A deposed leader must not say who is a member, or who has what.
+    await barrier(call, false);
+    requireLeadership("answer heartbeat");
+    return assignmentView(machine.state, this.requireMember(group, member), member);
+  }
+
+  private async release(request: GroupHeartbeatRequest, call: Call): Promise<void> {
+    const { group, member, released } = request;
+    const has = (groupId: string, generation: number) =>
+      this.options.machine.state.groups.get(group)?.partitions.some((partition) =>
+        partition.groupId === groupId && partition.owner === member &&
+        partition.generation === generation
+      );
+    const partitions = released.filter(({ groupId, generation }) => has(groupId, generation));
+    if (partitions.length === 0) return;
+    await this.options.run(releasePartitions, { group, member, partitions }, "", call);
+  }
+
+  private async describe(groupName: string, call: Call): Promise<GroupDescription> {
+    const { machine, clock, barrier, requireLeadership } = this.options;
+    requireLeadership("describe group");
+    await barrier(call, false);
+    const group = machine.state.groups.get(groupName);
+    if (group === undefined) {
+      const message = `Cannot describe group ${groupName}: there is no such group`;
+      throw new TrilogError("no_such_group", message);
+    }
+    return descriptionView(machine.state, group, (member) => {
+      const heardMs = this.liveness.lastHeardMs(groupName, member);
+      return heardMs === null ? null : Math.max(0, Math.round(clock.monotonicMs() - heardMs));
+    });
+  }
+
+  private isMember(group: string, member: string): boolean {
+    const { members } = this.options.machine.state.groups.get(group) ?? { members: [] };
+    return members.some(({ id }) => id === member);
+  }
+
+  private requireMember(groupName: string, member: string): ConsumerGroup {
+    const group = this.options.machine.state.groups.get(groupName);
+    if (group !== undefined && this.isMember(groupName, member)) return group;
+    const message = `Cannot take heartbeat: ${member} is no member of group ${groupName}`;
+    throw new TrilogError("no_such_member", message);
+  }
+
+  private waitForChange(nothingNew: () => boolean, longestMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const end = () => {
+        timer.cancel();
+        this.waiting.delete(release);
+        resolve();
+      };
+      // A change of another group wakes everybody; only those it concerns go on.
+      const release = () => {
+        if (this.stopped || this.options.leadingTerm() === null || !nothingNew()) end();
+      };
+      const timer = this.options.clock.after(longestMs, end);
+      this.waiting.add(release);
+    });
+  }
+
+  private releaseWaiting(): void {
+    for (const release of [...this.waiting]) release();
+  }
+
+  private lookLater(): void {
+    this.timer = this.options.clock.after(LOOK_EVERY_MS, () => {
+      if (this.stopped) return;
+      const term = this.options.leadingTerm();
+      if (term !== null) this.look(term);
+      this.lookLater();
+    });
+  }
+
+  /** The leader's duties. */
+  private look(term: number): void {
+    const { machine: { state }, clock, logger, run } = this.options;
+    const members = this.liveness.judge(state.groups, clock.monotonicMs());
+    if (this.acting) return;
+    if (members.length > 0) {
+      const names = members.map(({ group, member }) => `${group}/${member}`).join(",");
+      logger.info("expelling members of consumer groups", { members: names });
+      this.act(run(expelMembers, { term, members }, ""));
+      return;
+    }
+    const unsettled = [...state.groups.values()].filter((group) => !isSettled(state, group));
+    if (unsettled.length === 0) return;
+    this.act(run(settleGroups, { groups: unsettled.map(({ name }) => name) }, ""));
+  }
+
+  /** What fails is due again at the next look. */
+  private act(work: Promise<unknown>): void {
+    this.acting = true;
+    work.catch((thrown) => {
+      const reason = toTrilogError(thrown).message;
+      this.options.logger.debug("could not look after consumer groups", { reason });
+    }).finally(() => {
+      this.acting = false;
+    });
+  }
+}
