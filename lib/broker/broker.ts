@@ -10,6 +10,7 @@ import {
   type Assignments,
   claimMethod,
   commitMethod,
+  committedOffsetMethod,
   consumerSizeMethod,
   deleteConsumerMethod,
   dequeueMethod,
@@ -26,7 +27,7 @@ import { consumerSize, deleteConsumer, dequeue } from "./consuming.ts";
 import { Fetching } from "./fetching.ts";
 import { Hosting } from "./hosting.ts";
 import { ManagerLink } from "./manager_link.ts";
-import { claim, commit, listOffsets } from "./offsets.ts";
+import { claim, commit, committedOffset, listOffsets } from "./offsets.ts";
 import { produce } from "./producing.ts";
 import { Rebuilder, release, releaseMethod } from "./rebuilding.ts";
 import { Retention } from "./retention.ts";
@@ -160,6 +161,7 @@ export class Broker {
     this.handle(consumerSizeMethod, (partition, request) => consumerSize(partition, request));
     this.handle(deleteConsumerMethod, (partition, request) => deleteConsumer(partition, request));
     this.handle(commitMethod, (partition, request) => commit(partition, request));
+    this.handle(committedOffsetMethod, (partition, request) => committedOffset(partition, request));
     this.handle(releaseMethod, (partition, _, { caller }) => this.release(partition, caller));
     this.process.listen();
     this.steering.start();

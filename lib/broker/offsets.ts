@@ -5,6 +5,8 @@ import type {
   ClaimAnswer,
   ClaimRequest,
   CommitRequest,
+  CommittedOffset,
+  CommittedOffsetRequest,
   ListOffsetsAnswer,
   ListOffsetsRequest,
 } from "../client/protocol.ts";
@@ -61,6 +63,19 @@ export async function commit(
   { group, generation, member, offset }: CommitRequest,
 ): Promise<ClaimAnswer> {
   return await run(partition, { kind: "commit", group, generation, member, offset });
+}
+
+/** Where a group stands, for people. */
+export async function committedOffset(
+  partition: ServedPartition,
+  { group }: CommittedOffsetRequest,
+): Promise<CommittedOffset> {
+  partition.requireLeader("read offsets of");
+  const { machine, replica } = partition;
+  await replica.readBarrier();
+  const { groups, startOffset, endOffset } = machine.describe();
+  const offset = groups.find((position) => position.group === group)?.offset ?? null;
+  return { offset, startOffset, endOffset, lag: machine.messagesFrom(offset ?? startOffset) };
 }
 
 async function run(partition: ServedPartition, command: PartitionCommand): Promise<ClaimAnswer> {
