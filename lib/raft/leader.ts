@@ -143,10 +143,15 @@ export function hearsQuorum(core: Core): boolean {
   return core.nowMs < quorumContactMs(core) + core.options.electionTimeoutMs;
 }
 
-/** When the own disk will have owed an answer for too long. */
+/**
+ * When the own disk will have owed an answer for too long, while the others commit without it.
+ * Where they stand still, too (every disk is full), nobody could do better, and this leader at
+ * least answers reads.
+ */
 function stallDeadlineMs(core: Core): number {
   const since = core.durability.stalledSinceMs;
-  return since === null ? Infinity : since + core.options.diskStallMs;
+  const outrun = core.log.commit > core.durability.index;
+  return since === null || !outrun ? Infinity : since + core.options.diskStallMs;
 }
 
 /**

@@ -328,7 +328,7 @@ export interface RaftOptions {
   readonly maxUncommittedBytes: number;
   /** Entries that are synced, applied and older than this many bytes leave the memory. */
   readonly entryCacheBytes: number;
-  /** A leader whose own disk made no progress for this long, with work waiting, steps down. */
+  /** A leader whose own disk made no progress for this long, while others commit, steps down. */
   readonly diskStallMs: number;
 }
 

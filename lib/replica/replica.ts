@@ -113,6 +113,8 @@ export class Replica {
   private readonly floor: LogId | undefined;
   private readonly observer: ReplicaObserver | undefined;
   private applied: Index;
+  /** The entry applied last, or the snapshot's last; null before the first. */
+  private lastApplied: Pick<Entry, "index" | "term" | "timeMs"> | null = null;
   private appliedMembership: Membership;
   /** The membership that the host was last told of. */
   private knownMembership: Membership | null = null;
@@ -132,6 +134,7 @@ export class Replica {
     const restored = this.checkpoints.restoreNewest(this.machine);
     const recovered = this.store.recovered;
     this.applied = restored?.last.index ?? 0;
+    if (restored !== null) this.lastApplied = { ...restored.last, timeMs: restored.timeMs };
     this.appliedMembership = restored?.membership ?? recovered.baseMembership;
     this.raft = new Raft(
       { ...options.raft, id: context.self },
@@ -349,6 +352,8 @@ export class Replica {
     }
     if (this.writes.blocked) this.retryWritesLater();
     if (this.writes.wantsSync) this.context.markUnsynced(this);
+    // A segment that has just begun behind all that is applied: the state as of it is here now.
+    if (ready.entries.length > 0) this.checkpoint();
   }
 
   /** The disk was full: try again until there is room, then everything resumes by itself. */
@@ -384,6 +389,7 @@ export class Replica {
     this.store.adoptSnapshot(meta, ready.hardState);
     this.checkpoints.restoreAt(meta, this.machine);
     this.applied = meta.last.index;
+    this.lastApplied = { ...meta.last, timeMs: meta.timeMs };
     this.context.membershipCommitted(this, meta.membership, this.appliedMembership);
     this.appliedMembership = meta.membership;
     this.pending.supersededBySnapshot(meta.last.index);
@@ -400,8 +406,9 @@ export class Replica {
       if (entry.kind === EntryKind.command) answer = this.applyCommand(entry);
       else if (entry.kind === EntryKind.membership) this.applyMembership(entry);
       this.applied = entry.index;
+      this.lastApplied = entry;
       this.pending.applied(entry, answer);
-      this.checkpoint(entry);
+      this.checkpoint();
     }
     this.step({ kind: "applied", index: this.applied });
     this.pending.readsUpTo(this.applied);
@@ -423,17 +430,15 @@ export class Replica {
   }
 
   /** At a segment's first index the state before it is kept (decision 7 in DESIGN.md). */
-  private checkpoint(entry: Entry): void {
-    if (!this.checkpoints.dueAfter(entry.index)) return;
+  private checkpoint(): void {
+    const at = this.lastApplied;
+    if (at === null || !this.checkpoints.dueAfter(at.index)) return;
     const base = this.checkpoints.take(this.machine, {
-      last: { index: entry.index, term: entry.term },
-      timeMs: entry.timeMs,
+      last: { index: at.index, term: at.term },
+      timeMs: at.timeMs,
       membership: this.appliedMembership,
     });
-    if (base === null) return;
-    // One batch of entries may span several segments: the core must know that they are applied.
-    this.step({ kind: "applied", index: entry.index });
-    this.step({ kind: "compacted", snapshot: base });
+    if (base !== null) this.step({ kind: "compacted", snapshot: base });
   }
 
   /** A membership is effective as soon as it is in the log: addresses are needed then. */
