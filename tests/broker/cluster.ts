@@ -82,6 +82,7 @@ export class ObedientManagers {
   tombstones: { groupId: string; epoch: number; replicaId: string }[] = [];
   superseded: string[] = [];
   version = 1;
+  /** Answers nobody. */
   silent = false;
 
   constructor() {
@@ -89,9 +90,12 @@ export class ObedientManagers {
       const old = [...this.registered.values()].find(({ id, replicaId }) =>
         id === request.id && replicaId !== request.replicaId
       );
-      if (old !== undefined) this.superseded.push(old.replicaId);
+      if (old !== undefined && !this.superseded.includes(old.replicaId)) {
+        this.superseded.push(old.replicaId);
+      }
+      const known = this.registered.get(request.replicaId)?.address === request.address;
       this.registered.set(request.replicaId, request);
-      this.version += 1;
+      if (!known) this.version += 1;
       return { clusterId: CLUSTER, heartbeatIntervalMs: 50 };
     });
     this.serve(heartbeatBrokerMethod, (request) => {
@@ -195,16 +199,20 @@ export class TestBrokers {
   /** Runs `test` with brokers `b1` to `b<count>`, and cleans up after it. */
   static async with(count: number, test: (cluster: TestBrokers) => Promise<void>): Promise<void> {
     const cluster = new TestBrokers();
+    await cluster.run(count, () => test(cluster));
+  }
+
+  async run(count: number, test: () => Promise<void>): Promise<void> {
     try {
-      for (let number = 1; number <= count; number += 1) cluster.start(`b${number}`);
-      await cluster.allRegistered(count);
-      await test(cluster);
+      for (let number = 1; number <= count; number += 1) this.start(`b${number}`);
+      await eventually("all register", () => this.managers.heartbeats.size >= count || null);
+      await test();
     } finally {
-      await cluster.end();
+      await this.end();
     }
   }
 
-  start(name: string): Running {
+  start(name: string, listen = LOOPBACK): Running {
     const disk = new TightDisk(this.directory(name));
     const running: { -readonly [Field in keyof Running]: Running[Field] } = {
       broker: undefined!,
@@ -213,7 +221,7 @@ export class TestBrokers {
     };
     running.broker = Broker.start({
       name,
-      listen: LOOPBACK,
+      listen,
       token: "",
       disk: disk as Disk,
       clock: systemClock,
@@ -283,10 +291,6 @@ export class TestBrokers {
       const leaders = this.leaders(groupId);
       return leaders.length === 1 && leaders[0] === by ? true : null;
     });
-  }
-
-  async allRegistered(count: number): Promise<void> {
-    await eventually("all register", () => this.managers.heartbeats.size >= count || null);
   }
 
   /** One partition `g` with replicas on these brokers, led by the first. */
