@@ -1,5 +1,6 @@
 /** All scenarios, in the order in which the table lists them. */
 
+import { kvScenarios } from "./kv/kv_scenarios.ts";
 import { raftAgreement } from "./raft_agreement.ts";
 import { raftCrashes } from "./raft_crashes.ts";
 import { raftElections } from "./raft_elections.ts";
@@ -13,4 +14,4 @@ export const raftScenarios: readonly Scenario[] = [
   ...raftSnapshots,
 ];
 
-export const scenarios: readonly Scenario[] = [...raftScenarios];
+export const scenarios: readonly Scenario[] = [...raftScenarios, ...kvScenarios];

@@ -16,6 +16,8 @@ const WATCH_MS = 5;
 
 export abstract class World {
   abstract readonly clock: Clock;
+  /** Whether durations say something about the servers alone, and nothing about the machine. */
+  abstract readonly isExact: boolean;
   readonly random: Prng;
   private readonly closers: (() => void)[] = [];
   private failure: unknown = null;
@@ -60,6 +62,7 @@ export abstract class World {
 
 class VirtualWorld extends World {
   readonly clock: Clock;
+  readonly isExact = true;
   private readonly scheduler = new Scheduler();
 
   constructor(seed: number) {
@@ -97,6 +100,7 @@ class VirtualWorld extends World {
 
 class RealWorld extends World {
   readonly clock = systemClock;
+  readonly isExact = false;
 
   watch(check: () => void): void {
     const timer = setInterval(() => this.guard(check), WATCH_MS);
