@@ -90,6 +90,17 @@ const cases: readonly {
     ],
     window: ["read -> 2", "read -> null"],
   },
+  {
+    sentence: "nothing that is wrong by itself, later",
+    model: "register",
+    bars: [
+      { f: "write", input: 1, at: [1, 2] },
+      { f: "write", input: 2, at: [3, 4] },
+      { f: "read", output: 1, at: [5, 8] },
+      { f: "read", output: 77, at: [6, 10] },
+    ],
+    window: ["write 2 -> ok", "read -> 1"],
+  },
 ];
 
 for (const { sentence, model, bars, window } of cases) {
