@@ -19,6 +19,8 @@ export class Crowd {
   readonly counts = new Map<string, number>();
   private stopping = false;
   private workers: Promise<void>[] = [];
+  /** Why somebody has stopped working; null while all work. */
+  private failure: unknown = null;
   private step = 0;
 
   private constructor(private readonly cluster: AtmCluster, accounts: number) {
@@ -31,7 +33,11 @@ export class Crowd {
     for (const account of crowd.books.keys()) {
       await cluster.at(cluster.names[0]).eventually(`deposit ${account} ${OPENING_CENTS / 100}`);
     }
-    crowd.workers = cluster.names.map((name) => crowd.work(name));
+    crowd.workers = cluster.names.map((name) =>
+      crowd.work(name).catch((thrown) => {
+        crowd.failure ??= thrown;
+      })
+    );
     return crowd;
   }
 
@@ -42,7 +48,10 @@ export class Crowd {
   /** Waits for that many more successes, which shows that the bank goes on. */
   async progress(successes: number): Promise<void> {
     const target = this.count("ok") + successes;
-    await eventually(`${successes} more successes`, () => this.count("ok") >= target || null);
+    await eventually(`${successes} more successes`, () => {
+      if (this.failure !== null) throw this.failure;
+      return this.count("ok") >= target || null;
+    });
   }
 
   /** Waits for that many more answers of an ATM that could not serve: the fault was felt. */
@@ -56,6 +65,7 @@ export class Crowd {
   async settle(): Promise<void> {
     this.stopping = true;
     await Promise.all(this.workers);
+    if (this.failure !== null) throw this.failure;
     const expected = Object.fromEntries(
       [...this.books].map(([name, cents]) => [name, text(cents)]),
     );
