@@ -12,6 +12,7 @@ export * from "./protocol_groups.ts";
 export * from "./protocol_membership.ts";
 export * from "./protocol_metadata.ts";
 export * from "./protocol_method.ts";
+export * from "./protocol_metrics.ts";
 export * from "./protocol_partitions.ts";
 export * from "./protocol_registrations.ts";
 export * from "./protocol_status.ts";
