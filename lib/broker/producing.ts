@@ -2,6 +2,7 @@
 
 import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
+import { NO_PRODUCER } from "../batch/batch_header.ts";
 import { validateBatch } from "../batch/batch_reader.ts";
 import type { ProduceAnswer, ProduceRequest } from "../client/protocol.ts";
 import { produceAnswer } from "./partition_commands.ts";
@@ -21,12 +22,26 @@ export async function produce(
         `${limits.batchBytes}`,
     );
   }
-  validateBatch(batch);
-  const { answer } = await partition.replica.propose(ownBytes(batch));
+  const { producerId } = validateBatch(batch);
+  const own = ownBytes(batch);
+  if (request.acks === "leader") {
+    // One that is lost would make all that follow it out of order, and nobody would be told.
+    if (producerId !== NO_PRODUCER) throw numbered(partition);
+    await partition.replica.proposeLogged(own);
+    return { baseOffset: null, timeMs: 0, duplicate: false };
+  }
+  const { answer } = await partition.replica.propose(own);
   return produceAnswer.decode(answer);
 }
 
 /** Views of a connection's chunk would keep all of it alive for as long as the log's cache does. */
 function ownBytes(batch: Uint8Array): Uint8Array {
   return batch.buffer.byteLength > batch.length * 2 ? batch.slice() : batch;
+}
+
+function numbered({ label }: ServedPartition): TrilogError {
+  return new TrilogError(
+    "invalid_argument",
+    `Cannot produce to ${label}: a batch that only the leader acknowledges has no sequence number`,
+  );
 }

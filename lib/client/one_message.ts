@@ -37,5 +37,6 @@ export async function sendOneMessage(
     request,
     deadlineMs,
   );
+  assert(baseOffset !== null, "a quorum's acknowledgement has an offset");
   return { partition, offset: baseOffset };
 }

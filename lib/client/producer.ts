@@ -22,7 +22,10 @@ export interface ProducerOptions {
   /** A batch leaves when it has this many bytes. Default 64 KiB. */
   readonly batchBytes?: number;
   readonly compression?: Compression;
-  /** `quorum` (default): acknowledged means durable on a majority of replicas. */
+  /**
+   * `quorum` (default): acknowledged means durable on a majority of replicas, once. `leader`: one
+   * broker has it; it may be lost or, where it had to be repeated, stand there twice.
+   */
   readonly acks?: Acks;
   /** Messages not acknowledged after this long fail, in milliseconds. Default two minutes. */
   readonly deliveryMs?: number;
@@ -43,6 +46,7 @@ export interface OutgoingMessage {
 /** Where a message stands. */
 export interface Delivered {
   readonly partition: number;
+  /** `UNKNOWN_OFFSET` (-1) with `acks` `leader`. */
   readonly offset: number;
 }
 

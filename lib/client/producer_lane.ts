@@ -42,6 +42,9 @@ const ATTEMPT_MS = 3_000;
 /** Sequence numbers wrap as in the batch format. */
 const SEQUENCE_MODULUS = 2 ** 31;
 
+/** The offset of a message that only the leader has acknowledged: it is decided later. */
+export const UNKNOWN_OFFSET = -1;
+
 export class ProducerLane {
   private producerId: number;
   private nextSequence = 0;
@@ -123,15 +126,22 @@ export class ProducerLane {
     this.lingerTimer = this.client.clock.after(waitMs, () => this.sendWhatIsDue());
   }
 
+  /**
+   * A batch that only the leader has may be lost without a word; with sequence numbers, all that
+   * follow it would then be refused as out of order.
+   */
+  private get isNumbered(): boolean {
+    return this.settings.acks === "quorum";
+  }
+
   private closeBatch(): void {
     const builder = this.builder;
     assert(builder !== null, "there is a batch to close");
     const bufferedBytes = builder.sizeBytes;
     const count = builder.count;
+    const numbered = { producerId: this.producerId, baseSequence: this.nextSequence };
     const bytes = builder.finish({
-      producerId: this.producerId,
-      producerEpoch: 0,
-      baseSequence: this.nextSequence,
+      ...(this.isNumbered ? { producerEpoch: 0, ...numbered } : {}),
       compression: this.settings.compression,
     });
     this.nextSequence = (this.nextSequence + count) % SEQUENCE_MODULUS;
@@ -204,7 +214,8 @@ export class ProducerLane {
       const { baseOffset } = batch.answer;
       this.remove(batch);
       for (let at = 0; at < batch.count; at += 1) {
-        batch.callbacks[at](null, { partition: this.partition, offset: baseOffset + at });
+        const offset = baseOffset === null ? UNKNOWN_OFFSET : baseOffset + at;
+        batch.callbacks[at](null, { partition: this.partition, offset });
       }
     }
   }
@@ -252,7 +263,7 @@ export class ProducerLane {
     this.producerId = newProducerId(this.client.random);
     this.nextSequence = 0;
     for (const batch of this.queue.filter(({ answer }) => answer === null)) {
-      renumberBatch(batch.bytes, this.producerId, this.nextSequence);
+      if (this.isNumbered) renumberBatch(batch.bytes, this.producerId, this.nextSequence);
       this.nextSequence = (this.nextSequence + batch.count) % SEQUENCE_MODULUS;
     }
   }

@@ -16,9 +16,12 @@ export interface ProduceRequest {
 }
 
 export interface ProduceAnswer {
-  /** Offset of the batch's first message; the first answer's for a duplicate. */
-  readonly baseOffset: number;
-  /** The leader's stamp, milliseconds since 1970. */
+  /**
+   * Offset of the batch's first message; the first answer's for a duplicate. Null with `acks`
+   * `leader`: it is decided later.
+   */
+  readonly baseOffset: number | null;
+  /** The leader's stamp, milliseconds since 1970; 0 where the offset is not known. */
   readonly timeMs: number;
   readonly duplicate: boolean;
 }
@@ -26,7 +29,7 @@ export interface ProduceAnswer {
 export const produceMethod = method<ProduceRequest, ProduceAnswer>(
   "broker.produce",
   record<ProduceRequest>({ groupId: token, epoch: whole, batch: binary, acks }),
-  record<ProduceAnswer>({ baseOffset: whole, timeMs: whole, duplicate: flag }),
+  record<ProduceAnswer>({ baseOffset: nullable(whole), timeMs: whole, duplicate: flag }),
 );
 
 /**

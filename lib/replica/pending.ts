@@ -10,6 +10,8 @@ import type { Applied } from "./replica.ts";
 interface Proposal {
   resolve(applied: Applied): void;
   reject(error: TrilogError): void;
+  /** Settles the proposal as soon as it is in the leader's log. */
+  readonly logged?: (id: LogId) => void;
 }
 
 interface AcceptedProposal extends Proposal {
@@ -46,6 +48,15 @@ export class PendingRequests {
     });
   }
 
+  /** Opens a proposal that is settled when the leader has it in its log, committed or not. */
+  openLogged(step: (requestId: number) => void): Promise<LogId> {
+    return new Promise((resolve, reject) => {
+      const requestId = ++this.lastRequest;
+      this.asked.set(requestId, { resolve: () => {}, reject, logged: resolve });
+      step(requestId);
+    });
+  }
+
   openRead(step: (requestId: number) => void): Promise<Index> {
     return new Promise((resolve, reject) => {
       const requestId = ++this.lastRequest;
@@ -58,6 +69,7 @@ export class PendingRequests {
     const proposal = this.asked.get(outcome.requestId);
     if (proposal === undefined) return;
     this.asked.delete(outcome.requestId);
+    if (proposal.logged !== undefined) return proposal.logged(outcome.id);
     this.inLog.set(outcome.id.index, { ...proposal, id: outcome.id });
   }
 

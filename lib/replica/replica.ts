@@ -196,6 +196,18 @@ export class Replica {
     );
   }
 
+  /**
+   * Hands a command to the log and resolves when this leader has it there: whether it will be
+   * committed, and what the machine says to it, remains open. Rejects like {@link propose}.
+   */
+  proposeLogged(data: Uint8Array): Promise<LogId> {
+    const refusal = this.refusal();
+    if (refusal !== null) return Promise.reject(refusal);
+    return this.pending.openLogged((requestId) =>
+      this.step({ kind: "propose", requestId, data, timeMs: this.context.clock.wallMs() })
+    );
+  }
+
   /** Resolves when the new membership (the final one of a joint change) is on its way. */
   changeMembers(next: MembershipTarget): Promise<Applied> {
     return this.pending.open((requestId) =>

@@ -6,7 +6,12 @@ import { toTrilogError } from "../../lib/base/errors.ts";
 import { limits } from "../../lib/base/limits.ts";
 import { systemClock } from "../../lib/base/system_clock.ts";
 import { readBatchHeader } from "../../lib/batch/batch_header.ts";
-import { claimMethod, commitMethod, listOffsetsMethod } from "../../lib/client/protocol.ts";
+import {
+  claimMethod,
+  commitMethod,
+  listOffsetsMethod,
+  produceMethod,
+} from "../../lib/client/protocol.ts";
 import { codeOf, eventually, TestBrokers } from "./cluster.ts";
 import { batchOf, sentBy } from "./partition_support.ts";
 
@@ -62,6 +67,24 @@ Deno.test("duplicates get the first answer, gaps and broken batches are refused"
     const large = new Uint8Array(limits.batchBytes + 1);
     assertEquals(await codeOf(cluster.produce("b1", large)), "message_too_large");
     assertEquals((await cluster.messages("b1")).length, 6);
+  });
+});
+
+Deno.test("the leader alone can acknowledge, before anything is durable or has an offset", async () => {
+  await TestBrokers.with(1, async (cluster) => {
+    await cluster.host("b1");
+    const ask = (batch: Uint8Array) =>
+      cluster.call("b1", produceMethod, { ...TARGET, batch, acks: "leader" as const });
+    const { disk } = cluster.get("b1");
+    disk.full = true;
+    assertEquals(await ask(batchOf(50)), { baseOffset: null, timeMs: 0, duplicate: false });
+    assertEquals(await cluster.messages("b1"), []);
+    disk.full = false;
+    await eventually(
+      "it is there",
+      () => cluster.partition("b1")!.machine.endOffset === 50 || null,
+    );
+    assertEquals(await codeOf(ask(sentBy(7, 0))), "invalid_argument");
   });
 });
 

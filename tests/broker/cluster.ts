@@ -315,15 +315,16 @@ export class TestBrokers {
     );
   }
 
-  produce(name: string, batch: Uint8Array, groupId = "g") {
-    return this.call(name, produceMethod, { groupId, epoch: 1, batch, acks: "quorum" });
+  produce(name: string, batch: Uint8Array, groupId = "g", deadlineMs = 2_000) {
+    const request = { groupId, epoch: 1, batch, acks: "quorum" } as const;
+    return this.call(name, produceMethod, request, deadlineMs);
   }
 
   /** Produces to whoever leads until it is acknowledged; a batch with a producer is never doubled. */
   async deliver(batch: Uint8Array, groupId = "g"): Promise<number> {
     return await eventually("a batch is delivered", async () => {
       const [leader] = this.leaders(groupId);
-      return leader === undefined ? null : (await this.produce(leader, batch, groupId)).baseOffset;
+      return leader === undefined ? null : (await this.produce(leader, batch, groupId)).baseOffset!;
     });
   }
 
