@@ -2,12 +2,14 @@
 
 import { TrilogError } from "../lib/base/errors.ts";
 import { createLogger } from "../lib/base/logger.ts";
+import { Histogram } from "../lib/base/metrics.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { randomIdentity, systemRandom } from "../lib/base/system_random.ts";
 import type { FlagValues } from "../lib/cli/flags.ts";
 import type { nodeFlags, securityFlags } from "../lib/cli/common_flags.ts";
 import type { ProcessOptions } from "../lib/replica/process.ts";
 import { DenoDisk } from "../lib/storage/deno_disk.ts";
+import { TimedDisk } from "../lib/storage/timed_disk.ts";
 
 export interface ServerFlags extends FlagValues<typeof nodeFlags> {
   readonly id: string;
@@ -43,12 +45,14 @@ export function processOptions(
     clock: systemClock,
     write: writeLog,
   });
+  const syncTimes = new Histogram();
   return {
     name: flags.id,
     listen: flags.listen,
     advertise: flags.advertise,
     token,
-    disk: new DenoDisk(flags.data),
+    disk: new TimedDisk(new DenoDisk(flags.data), systemClock, syncTimes),
+    syncTimes,
     clock: systemClock,
     random: systemRandom,
     logger: logger.with({ node: flags.id }),

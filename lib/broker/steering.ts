@@ -48,6 +48,8 @@ export class Steering {
   private assignments: Assignments | null = null;
   private peers = new Map<ReplicaId, Peer>();
   private wanted = new Map<string, AssignedReplica>();
+  /** Elections of partitions that this broker has won since it started. */
+  leaderships = 0;
   private readonly memories = new WeakMap<ServedPartition, Memory>();
   private running = false;
   private reconciledMs = -Infinity;
@@ -127,6 +129,7 @@ export class Steering {
       memory.ledTerm = ledTerm;
       memory.ledSinceMs = nowMs;
       news = ledTerm !== 0;
+      this.leaderships += Number(news);
     }
     if (ledTerm === 0) {
       // Whoever waits for messages here is told where to go.

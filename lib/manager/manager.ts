@@ -76,6 +76,8 @@ export class Manager {
   private readonly groupDesk: GroupDesk;
   /** Term in which this manager leads and may trust its state; null while it does not lead. */
   private leadingTerm: number | null = null;
+  /** How often this manager came to lead since it started. */
+  leaderships = 0;
   private timer: Timer | null = null;
   private stopped = false;
 
@@ -236,6 +238,7 @@ export class Manager {
     const term = leads ? status.term : null;
     if (term === this.leadingTerm) return;
     this.leadingTerm = term;
+    this.leaderships += Number(leads);
     this.liveness.startAfresh();
     this.desk.startAfresh();
     this.groupDesk.startAfresh();

@@ -7,6 +7,7 @@
 import type { Clock } from "../base/clock.ts";
 import { TrilogError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
+import type { Histogram } from "../base/metrics.ts";
 import type { Random } from "../base/prng.ts";
 import { type NetCounters, newCounters } from "../net/counters.ts";
 import { type HandshakePolicy, judgeByRecord, type RemoteIdentity } from "../net/handshake.ts";
@@ -35,6 +36,8 @@ export interface ProcessOptions {
   readonly heartbeatMs: number;
   readonly electionTimeoutMs: number;
   readonly newIdentity: () => string;
+  /** How long the disk's syncs take, where that is counted. */
+  readonly syncTimes?: Histogram;
   /** Told once when the process must end: its disk failed, or its identity is refused by others. */
   readonly onFatal: (error: unknown) => void;
   readonly addressOf?: (id: ReplicaId, node: NodeInfo) => string;
