@@ -15,6 +15,7 @@ const commands: CommandTable = {
   completions: () => import("./cmd/completions.ts"),
   consume: () => import("./cmd/consume.ts"),
   inspect: () => import("./cmd/inspect.ts"),
+  kv: () => import("./cmd/kv.ts"),
   manager: () => import("./cmd/manager.ts"),
   produce: () => import("./cmd/produce.ts"),
   sim: () => import("./cmd/sim.ts"),

@@ -53,6 +53,14 @@ const codes = {
   balance_limit: { retryable: false, outcome: "certain" },
   invalid_account: { retryable: false, outcome: "certain" },
   same_account: { retryable: false, outcome: "certain" },
+  // key-value store
+  no_such_key: { retryable: false, outcome: "certain" },
+  key_exists: { retryable: false, outcome: "certain" },
+  value_differs: { retryable: false, outcome: "certain" },
+  invalid_key: { retryable: false, outcome: "certain" },
+  key_too_large: { retryable: false, outcome: "certain" },
+  value_too_large: { retryable: false, outcome: "certain" },
+  changes_forgotten: { retryable: false, outcome: "certain" },
   // queue
   not_enough_brokers: { retryable: true, outcome: "certain" },
   no_such_topic: { retryable: false, outcome: "certain" },

@@ -101,6 +101,17 @@ export const limits = {
   /** Entries of an account's history that are kept. */
   historyEntries: 1_000,
 
+  /** A key of the key-value store, from 1 byte on. */
+  keyBytes: 4 * KIB,
+  /** A value of the key-value store; of a compare-and-set the old and the new one together. */
+  valueBytes: 1 * MIB,
+  /** Longest time to live of a key: ten years. */
+  timeToLiveMs: 3_652 * 24 * 3_600_000,
+  /** Changes of the key-value store that can still be watched; the oldest go first. */
+  watchedChanges: 10_000,
+  /** Their keys and values together. */
+  watchedBytes: 8 * MIB,
+
   /** An answer promised to a person at a terminal, whatever happened. */
   answerMs: 5_000,
 } as const;
@@ -111,6 +122,14 @@ assert(limits.entryBytes < limits.clientFrameBytes, "a client frame holds the la
 assert(
   limits.appendBytes + limits.entryBytes < limits.peerFrameBytes,
   "a peer frame holds the largest AppendEntries",
+);
+assert(
+  limits.keyBytes + limits.valueBytes + KIB < limits.entryBytes,
+  "an entry holds the largest key and value with their envelope",
+);
+assert(
+  limits.keyBytes + limits.valueBytes < limits.watchedBytes,
+  "the largest change can be watched",
 );
 assert(limits.balanceCents < Number.MAX_SAFE_INTEGER, "cents are exact numbers");
 

@@ -141,7 +141,7 @@ export class Raft {
   }
 
   /** Highest index known here to be committed. */
-  get commit(): Index {
+  get commitIndex(): Index {
     return this.core.log.commit;
   }
 

@@ -110,13 +110,13 @@ export class RemoteBackend implements Backend {
   }
 
   /** How long the node that is asked may take, in whole milliseconds. */
-  private timeThere(timeoutMs: number): number {
+  protected timeThere(timeoutMs: number): number {
     const ownMs = this.addresses.length > 1 ? Math.min(timeoutMs, ONE_OF_SEVERAL_MS) : timeoutMs;
     return Math.max(1, Math.floor(ownMs - WAY_MS));
   }
 
   /** Asks the current node; a failure makes the next one current for the next try. */
-  private async call<T>(
+  protected async call<T>(
     method: string,
     params: Packable,
     timeThereMs: number,

@@ -23,7 +23,8 @@ import {
   restCodec,
   wantedCodec,
 } from "./frames.ts";
-import { Replica, type ReplicaContext, type ReplicaOptions } from "./replica.ts";
+import { Replica, type ReplicaOptions } from "./replica.ts";
+import type { ReplicaContext } from "./replica_context.ts";
 import { SnapshotTransfers } from "./snapshots.ts";
 import { SyncPacer } from "./sync_pacer.ts";
 

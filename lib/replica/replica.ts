@@ -7,11 +7,10 @@
 
 import { assert } from "../base/assert.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
-import type { Clock, Timer } from "../base/clock.ts";
+import type { Timer } from "../base/clock.ts";
 import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Logger } from "../base/logger.ts";
-import type { Random } from "../base/prng.ts";
 import { decodeMembership } from "../raft/membership.ts";
 import { Raft } from "../raft/raft.ts";
 import {
@@ -23,7 +22,6 @@ import {
   type Membership,
   type MembershipTarget,
   type Message,
-  type NodeInfo,
   type Outcome,
   type RaftOptions,
   type RaftStatus,
@@ -35,6 +33,7 @@ import type { LogStore } from "../storage/store.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import { isBelowFloor } from "./floor.ts";
 import { PendingRequests } from "./pending.ts";
+import type { ReplicaContext } from "./replica_context.ts";
 import type { StateMachine } from "./state_machine.ts";
 import type { ReplicaObserver } from "./story.ts";
 import { WriteQueue } from "./write_queue.ts";
@@ -66,30 +65,6 @@ export interface ReplicaOptions {
   readonly floor?: LogId | undefined;
   /** Sees what goes into the core and what comes out of it. */
   readonly observer?: ReplicaObserver | undefined;
-}
-
-/** What a replica needs of the host it lives in. */
-export interface ReplicaContext {
-  readonly self: ReplicaId;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  /** Sends a message of this group's core. */
-  sendMessage(group: string, message: Message): void;
-  /** Asks for a turn. */
-  markDirty(replica: Replica): void;
-  /** The replica has something to make durable. */
-  markUnsynced(replica: Replica): void;
-  /** Input arrived for a replica that was at rest. */
-  wake(replica: Replica): void;
-  startSnapshotTransfer(replica: Replica, to: ReplicaId): void;
-  /** A membership is in force, committed or not: its members must be reachable. */
-  membershipChanged(membership: Membership): void;
-  membershipCommitted(replica: Replica, membership: Membership, previous: Membership): void;
-  /** Where a member is dialled from here. */
-  addressOf(id: ReplicaId, node: NodeInfo): string;
-  /** Something happened after which this process must not go on. */
-  fatal(error: unknown): void;
 }
 
 /** Called after this replica applied entries; `applied` is the highest index. */
@@ -160,7 +135,7 @@ export class Replica {
    * alone (thesis 6.4.1): the lease is valid now, and the machine contains all that is committed.
    */
   get mayAnswerAlone(): boolean {
-    return !this.closed && this.applied >= this.raft.commit &&
+    return !this.closed && this.applied >= this.raft.commitIndex &&
       this.raft.leaseValid(this.context.clock.monotonicMs());
   }
 

@@ -1,0 +1,30 @@
+/** What a replica needs of the host it lives in. */
+
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Random } from "../base/prng.ts";
+import type { Membership, Message, NodeInfo, ReplicaId } from "../raft/types.ts";
+import type { Replica } from "./replica.ts";
+
+export interface ReplicaContext {
+  readonly self: ReplicaId;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Sends a message of this group's core. */
+  sendMessage(group: string, message: Message): void;
+  /** Asks for a turn. */
+  markDirty(replica: Replica): void;
+  /** The replica has something to make durable. */
+  markUnsynced(replica: Replica): void;
+  /** Input arrived for a replica that was at rest. */
+  wake(replica: Replica): void;
+  startSnapshotTransfer(replica: Replica, to: ReplicaId): void;
+  /** A membership is in force, committed or not: its members must be reachable. */
+  membershipChanged(membership: Membership): void;
+  membershipCommitted(replica: Replica, membership: Membership, previous: Membership): void;
+  /** Where a member is dialled from here. */
+  addressOf(id: ReplicaId, node: NodeInfo): string;
+  /** Something happened after which this process must not go on. */
+  fatal(error: unknown): void;
+}
