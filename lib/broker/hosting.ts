@@ -10,7 +10,7 @@ import { toTrilogError, TrilogError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { LogId, Membership } from "../raft/types.ts";
 import type { Host } from "../replica/host.ts";
-import { raftOptions } from "../replica/replica.ts";
+import { raftOptions } from "../replica/raft_options.ts";
 import type { Disk } from "../storage/disk.ts";
 import { createGroupDirectory, type GroupDirectory, listGroups } from "../storage/groups.ts";
 import {

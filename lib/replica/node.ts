@@ -26,7 +26,8 @@ import {
   STATUS_METHOD,
 } from "./node_protocol.ts";
 import { type ProcessOptions, ServerProcess } from "./process.ts";
-import { raftOptions, type Replica } from "./replica.ts";
+import { raftOptions } from "./raft_options.ts";
+import type { Replica } from "./replica.ts";
 import { SessionMachine } from "./sessions.ts";
 import type { StateMachine } from "./state_machine.ts";
 import { Story, type StoryWords } from "./story.ts";

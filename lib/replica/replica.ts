@@ -9,7 +9,6 @@ import { assert } from "../base/assert.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
 import type { Timer } from "../base/clock.ts";
 import { TrilogError } from "../base/errors.ts";
-import { limits } from "../base/limits.ts";
 import type { Logger } from "../base/logger.ts";
 import { decodeMembership } from "../raft/membership.ts";
 import { Raft } from "../raft/raft.ts";
@@ -465,26 +464,4 @@ const DISK_FULL_RETRY_MS = 200;
 function isActivity(input: Input): boolean {
   if (input.kind !== "message") return input.kind !== "resume";
   return input.message.kind !== "heartbeat_request" && input.message.kind !== "heartbeat_response";
-}
-
-/** Raft settings for one election timeout and heartbeat interval, with the limits filled in. */
-export function raftOptions(
-  timing: { readonly electionTimeoutMs: number; readonly heartbeatMs: number },
-  lease: { readonly leaseMs: number; readonly clockErrorRatio: number } = {
-    leaseMs: 0,
-    clockErrorRatio: 0,
-  },
-): Omit<RaftOptions, "id"> {
-  return {
-    electionTimeoutMs: timing.electionTimeoutMs,
-    heartbeatMs: timing.heartbeatMs,
-    leaseMs: lease.leaseMs,
-    clockErrorRatio: lease.clockErrorRatio,
-    maxAppendBytes: limits.appendBytes,
-    maxInflightMessages: limits.inflightMessages,
-    maxInflightBytes: limits.inflightBytes,
-    maxUncommittedBytes: limits.uncommittedBytes,
-    entryCacheBytes: limits.entryCacheBytes,
-    diskStallMs: timing.electionTimeoutMs * 3,
-  };
 }

@@ -1,0 +1,26 @@
+/** The settings of a core in production. */
+
+import { limits } from "../base/limits.ts";
+import type { RaftOptions } from "../raft/types.ts";
+
+/** Raft settings for one election timeout and heartbeat interval, with the limits filled in. */
+export function raftOptions(
+  timing: { readonly electionTimeoutMs: number; readonly heartbeatMs: number },
+  lease: { readonly leaseMs: number; readonly clockErrorRatio: number } = {
+    leaseMs: 0,
+    clockErrorRatio: 0,
+  },
+): Omit<RaftOptions, "id"> {
+  return {
+    electionTimeoutMs: timing.electionTimeoutMs,
+    heartbeatMs: timing.heartbeatMs,
+    leaseMs: lease.leaseMs,
+    clockErrorRatio: lease.clockErrorRatio,
+    maxAppendBytes: limits.appendBytes,
+    maxInflightMessages: limits.inflightMessages,
+    maxInflightBytes: limits.inflightBytes,
+    maxUncommittedBytes: limits.uncommittedBytes,
+    entryCacheBytes: limits.entryCacheBytes,
+    diskStallMs: timing.electionTimeoutMs * 3,
+  };
+}
