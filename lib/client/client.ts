@@ -12,6 +12,7 @@ import { newCounters } from "../net/counters.ts";
 import { clientPolicy } from "../net/handshake.ts";
 import { RpcClient } from "../net/rpc_client.ts";
 import type { PartitionAccess, PartitionRequest } from "./access.ts";
+import { Consumer, type ConsumerOptions } from "./consumer.ts";
 import { gaveUp, Managers } from "./managers.ts";
 import { Producer, type ProducerOptions } from "./producer.ts";
 import { PartitionReader, type ReaderOptions } from "./partition_reader.ts";
@@ -92,6 +93,11 @@ export class Client implements PartitionAccess {
 
   producer(options: ProducerOptions = {}): Producer {
     return new Producer(this, options);
+  }
+
+  /** Consumes topics as a member of a group, which is made when its first member joins. */
+  consumer(group: string, topics: readonly string[], options: ConsumerOptions = {}): Consumer {
+    return new Consumer(this, group, topics, options);
   }
 
   /** Reads one partition from an offset on. */

@@ -6,6 +6,7 @@
 import { toTrilogError, TrilogError } from "../base/errors.ts";
 import { type BatchRecord, recordsOf } from "../batch/batch_reader.ts";
 import type { Client } from "./client.ts";
+import { type Message, messageOf } from "./message.ts";
 import { type FetchAnswer, fetchMethod } from "./protocol.ts";
 
 export interface ReaderOptions {
@@ -17,6 +18,8 @@ export interface ReaderOptions {
   readonly maxWaitMs?: number;
   /** Time without any answer after which `next` fails, in milliseconds. Default 30 s. */
   readonly patienceMs?: number;
+  /** Once it is aborted, a failed attempt is the last. */
+  readonly signal?: AbortSignal;
 }
 
 /** Messages that follow each other, and where their partition stood when they were read. */
@@ -32,12 +35,12 @@ const MAX_BYTES = 1024 * 1024;
 const MAX_WAIT_MS = 500;
 const PATIENCE_MS = 30_000;
 
-export class PartitionReader {
+export class PartitionReader implements AsyncIterable<Message> {
   private position: number;
   private ahead: Promise<FetchAnswer> | null = null;
 
   constructor(
-    private readonly client: Client,
+    private readonly client: Pick<Client, "partitionRequest">,
     readonly topic: string,
     readonly partition: number,
     private readonly options: ReaderOptions,
@@ -77,6 +80,14 @@ export class PartitionReader {
     return { records, partition: this.partition, startOffset, endOffset };
   }
 
+  /** The messages one by one, without an end; rejects where {@link next} does. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Message, void, undefined> {
+    for (;;) {
+      const { records } = await this.next();
+      for (const record of records) yield messageOf(this.topic, this.partition, record);
+    }
+  }
+
   private fetchAhead(): void {
     this.ahead = this.fetch(this.position);
     // It is looked at when the caller comes for it, or never.
@@ -98,6 +109,7 @@ export class PartitionReader {
         fetchMethod,
         request,
         patienceMs + maxWaitMs,
+        this.options.signal,
       );
     } catch (thrown) {
       const error = toTrilogError(thrown);

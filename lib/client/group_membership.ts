@@ -1,0 +1,194 @@
+/**
+ * A consumer's place in its group: joins, beats, hears what it may consume, gives partitions up,
+ * leaves. A member that was expelled comes back by itself under a new name.
+ */
+
+import { Backoff } from "../base/backoff.ts";
+import { type Clock, sleep } from "../base/clock.ts";
+import { toTrilogError, type TrilogError } from "../base/errors.ts";
+import type { Random } from "../base/prng.ts";
+import type { Managers } from "./managers.ts";
+import {
+  type AssignmentStrategy,
+  type GrantedPartition,
+  type GroupAssignment,
+  groupHeartbeatMethod,
+  joinGroupMethod,
+  leaveGroupMethod,
+} from "./protocol.ts";
+
+/** What a membership needs of its client. */
+export interface ManagersAccess {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly managers: Pick<Managers, "request">;
+  /** A name that nobody had before. */
+  newRequestId(): string;
+}
+
+export interface MembershipOptions {
+  readonly group: string;
+  readonly topics: readonly string[];
+  readonly strategy: AssignmentStrategy;
+  readonly sessionTimeoutMs: number;
+  /** For people: which program this is. */
+  readonly client: string;
+  /** Time without any answer from the managers after which it fails, in milliseconds. */
+  readonly patienceMs: number;
+  /** A newer assignment of the member of that name: called in order of generation. */
+  readonly onAssigned: (assignment: GroupAssignment, member: string) => void;
+  /** Nothing that was assigned is this consumer's any more. */
+  readonly onExpelled: () => void;
+  /** It will not go on by itself. */
+  readonly onFailed: (error: TrilogError) => void;
+}
+
+/** Heartbeats in a session timeout: so many may be lost, less one. */
+const BEATS_IN_SESSION = 4;
+const JOIN_MS = 5_000;
+const LEAVE_MS = 3_000;
+const FIRST_PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 1_000;
+
+export class GroupMembership {
+  /** This member's name, null while it is none. */
+  private member: string | null = null;
+  private assignment: GroupAssignment | null = null;
+  private readonly released = new Map<string, GrantedPartition>();
+  private readonly beatMs: number;
+  private readonly backoff: Backoff;
+  /** Whether something was released since releases were last sent, and whether they are now. */
+  private untold = false;
+  private telling = false;
+  private stopped = false;
+  private heardMs: number;
+
+  constructor(
+    private readonly access: ManagersAccess,
+    private readonly options: MembershipOptions,
+  ) {
+    this.beatMs = Math.floor(options.sessionTimeoutMs / BEATS_IN_SESSION);
+    this.backoff = new Backoff(access.random, FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
+    this.heardMs = access.clock.monotonicMs();
+  }
+
+  /** The newest assignment; null before the first. */
+  get current(): GroupAssignment | null {
+    return this.assignment;
+  }
+
+  start(): void {
+    void this.run();
+  }
+
+  /** Tells the managers that a partition is not consumed here any more. */
+  release({ groupId, generation }: GrantedPartition): void {
+    this.released.set(groupId, { groupId, generation });
+    this.untold = true;
+    void this.tellReleases();
+  }
+
+  /** Whether a partition was given up under this generation. */
+  hasReleased({ groupId, generation }: GrantedPartition): boolean {
+    return this.released.get(groupId)?.generation === generation;
+  }
+
+  /** Leaves the group. What fails is left to the session timeout. */
+  async leave(): Promise<void> {
+    this.stopped = true;
+    const { member } = this;
+    if (member === null) return;
+    this.member = null;
+    const { group } = this.options;
+    await this.access.managers.request(leaveGroupMethod, { group, member }, LEAVE_MS)
+      .catch(() => {});
+  }
+
+  private async run(): Promise<void> {
+    while (!this.stopped) {
+      try {
+        if (this.member === null) await this.join();
+        else await this.beat(this.member, this.beatMs);
+        this.heardMs = this.access.clock.monotonicMs();
+        this.backoff.reset();
+      } catch (thrown) {
+        if (!await this.recover(toTrilogError(thrown))) return;
+      }
+    }
+  }
+
+  private async join(): Promise<void> {
+    const { group, topics, strategy, sessionTimeoutMs, client } = this.options;
+    const member = this.access.newRequestId();
+    const request = { group, member, client, topics, strategy, sessionTimeoutMs };
+    await this.access.managers.request(joinGroupMethod, request, JOIN_MS);
+    if (!this.stopped) this.member = member;
+    else await this.access.managers.request(leaveGroupMethod, { group, member }, LEAVE_MS);
+  }
+
+  private async beat(member: string, maxWaitMs: number): Promise<void> {
+    const { group } = this.options;
+    const request = {
+      group,
+      member,
+      generation: this.assignment?.generation ?? 0,
+      released: [...this.released.values()],
+      maxWaitMs,
+    };
+    // A manager that is asked to wait is given that time again to answer.
+    const attemptMs = 2 * this.beatMs;
+    const answer = await this.access.managers.request(
+      groupHeartbeatMethod,
+      request,
+      attemptMs,
+      attemptMs,
+    );
+    if (member === this.member) this.take(answer, member);
+  }
+
+  private take(assignment: GroupAssignment, member: string): void {
+    if (assignment.generation <= (this.assignment?.generation ?? 0)) return;
+    this.assignment = assignment;
+    const listed = new Map(assignment.partitions.map((one) => [one.groupId, one.generation]));
+    for (const { groupId, generation } of [...this.released.values()]) {
+      if (listed.get(groupId) !== generation) this.released.delete(groupId);
+    }
+    this.options.onAssigned(assignment, member);
+  }
+
+  /** Sends what was released at once, beside the heartbeat that waits for news. */
+  private async tellReleases(): Promise<void> {
+    if (this.telling) return;
+    this.telling = true;
+    try {
+      while (this.untold && this.member !== null) {
+        this.untold = false;
+        await this.beat(this.member, 0);
+      }
+    } catch {
+      // The next heartbeat says it again.
+    } finally {
+      this.telling = false;
+    }
+  }
+
+  /** False where it is over. */
+  private async recover(error: TrilogError): Promise<boolean> {
+    if (this.stopped) return false;
+    if (error.code === "no_such_member" || error.code === "no_such_group") {
+      this.member = null;
+      this.assignment = null;
+      this.options.onExpelled();
+      this.released.clear();
+      return true;
+    }
+    const silentMs = this.access.clock.monotonicMs() - this.heardMs;
+    if (!error.retryable || silentMs > this.options.patienceMs) {
+      this.stopped = true;
+      this.options.onFailed(error);
+      return false;
+    }
+    await sleep(this.access.clock, this.backoff.next());
+    return true;
+  }
+}

@@ -1,0 +1,22 @@
+/** PURE. A message as consumers see it. */
+
+import type { BatchRecord } from "../batch/batch_reader.ts";
+
+/** A message and where it stands. Key and value are views: copy what is to be kept for long. */
+export interface Message extends BatchRecord {
+  readonly topic: string;
+  readonly partition: number;
+}
+
+/** Messages of one partition that follow each other; at least one. */
+export interface MessageBatch {
+  readonly topic: string;
+  readonly partition: number;
+  readonly messages: readonly Message[];
+}
+
+/** A stored record with its partition. */
+export function messageOf(topic: string, partition: number, record: BatchRecord): Message {
+  const { offset, timestampMs, key, value, headers } = record;
+  return { topic, partition, offset, timestampMs, key, value, headers };
+}
