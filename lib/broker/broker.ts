@@ -5,6 +5,7 @@
 
 import { type Clock, sleep, type Timer } from "../base/clock.ts";
 import { toTrilogError, TrilogError } from "../base/errors.ts";
+import type { MetricFamily } from "../base/metrics.ts";
 import { Managers } from "../client/managers.ts";
 import {
   type Assignments,
@@ -17,12 +18,15 @@ import {
   fetchMethod,
   listOffsetsMethod,
   type Method,
+  metricsMethod,
   produceMethod,
 } from "../client/protocol.ts";
 import type { RemoteIdentity } from "../net/handshake.ts";
 import type { Call } from "../net/rpc.ts";
 import type { LogId, NodeInfo, ReplicaId } from "../raft/types.ts";
 import { type ProcessOptions, ServerProcess } from "../replica/process.ts";
+import { processFamilies } from "../replica/process_metrics.ts";
+import { BrokerMetrics } from "./broker_metrics.ts";
 import { consumerSize, deleteConsumer, dequeue } from "./consuming.ts";
 import { Fetching } from "./fetching.ts";
 import { Hosting } from "./hosting.ts";
@@ -54,6 +58,7 @@ export class Broker {
   private readonly steering: Steering;
   private readonly link: ManagerLink;
   private readonly fetching: Fetching;
+  private readonly metrics: BrokerMetrics;
   private readonly retention: Retention;
   private readonly clock: Clock;
   private retentionTimer: Timer | null = null;
@@ -112,6 +117,7 @@ export class Broker {
       onRefused: (error) => this.fatal(error),
     });
     this.fetching = new Fetching(clock);
+    this.metrics = new BrokerMetrics(clock);
     this.retention = new Retention({ clock, logger });
   }
 
@@ -150,19 +156,30 @@ export class Broker {
   }
 
   private serve(): void {
-    this.handle(produceMethod, (partition, request) => produce(partition, request));
+    this.handle(
+      produceMethod,
+      (partition, request) => this.metrics.producing(request, produce(partition, request)),
+    );
     this.handle(
       fetchMethod,
-      (partition, request, call) => this.fetching.fetch(partition, request, () => call.signal),
+      (partition, request, call) =>
+        this.metrics.fetching(this.fetching.fetch(partition, request, () => call.signal)),
     );
     this.handle(listOffsetsMethod, (partition, request) => listOffsets(partition, request));
     this.handle(claimMethod, (partition, request) => claim(partition, request));
-    this.handle(dequeueMethod, (partition, request) => dequeue(partition, request));
+    this.handle(
+      dequeueMethod,
+      (partition, request) => this.metrics.dequeuing(dequeue(partition, request)),
+    );
     this.handle(consumerSizeMethod, (partition, request) => consumerSize(partition, request));
     this.handle(deleteConsumerMethod, (partition, request) => deleteConsumer(partition, request));
     this.handle(commitMethod, (partition, request) => commit(partition, request));
     this.handle(committedOffsetMethod, (partition, request) => committedOffset(partition, request));
     this.handle(releaseMethod, (partition, _, { caller }) => this.release(partition, caller));
+    this.process.rpc.handle(
+      metricsMethod.name,
+      () => metricsMethod.answer.encode({ families: this.families() }),
+    );
     this.process.listen();
     this.steering.start();
     void this.link.run();
@@ -179,6 +196,13 @@ export class Broker {
       );
     }
     return release(partition, caller.replicaId, this.clock);
+  }
+
+  private families(): MetricFamily[] {
+    const { waiting } = this.fetching;
+    const { leaderships } = this.steering;
+    const own = this.metrics.families(this.hosting.partitions(), { waiting, leaderships });
+    return [...own, ...processFamilies(this.process)];
   }
 
   /** Serves a method of one partition, which the request names by group and epoch. */

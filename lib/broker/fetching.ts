@@ -19,7 +19,8 @@ const LONGEST_WAIT_MS = 60_000;
 const MOST_BYTES = limits.peerFrameBytes / 2;
 
 export class Fetching {
-  private waiting = 0;
+  /** Fetches that wait for messages. */
+  waiting = 0;
 
   constructor(private readonly clock: Clock) {}
 

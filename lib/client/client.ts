@@ -200,6 +200,18 @@ export class Client implements PartitionAccess {
     return method.answer.decode(answer, method.name);
   }
 
+  /** One attempt at a server, whoever it is. */
+  async askServer<Request, Answer>(
+    address: string,
+    method: Method<Request, Answer>,
+    request: Request,
+    deadlineMs: number,
+  ): Promise<Answer> {
+    const params = method.request.encode(request);
+    const answer = await this.rpc.call(address, method.name, params, { deadlineMs });
+    return method.answer.decode(answer, method.name);
+  }
+
   noteFailure(route: Route, error: TrilogError): number | null {
     const advice = this.routing.failed(route, error);
     if (advice.kind === "give_up") return null;
