@@ -12,8 +12,11 @@ import { type KvClient, KvCluster } from "./kv_cluster.ts";
 
 const ROUNDS = 3;
 const ROUND_MS = 5000;
-/** Clients think between two requests, else virtual time would stand still. */
-const THINK_MS = 20;
+/**
+ * A client thinks between two requests for up to so long, times the number of clients: else virtual
+ * time would stand still. All together ask about 250 times a second.
+ */
+const THINK_MS = 8;
 /** A log that is kept short may reach eight times the size at which a snapshot is taken. */
 const LOG_SLACK = 8;
 
@@ -41,7 +44,9 @@ export async function runWorkload(world: World, workload: Workload): Promise<voi
     let stopped = false;
     const isStopped = () => stopped;
     const users = Array.from({ length: clients }, (_, number) => new User(cluster, number, round));
-    const running = users.map((user) => user.run(workload.randomKeys === true, isStopped));
+    const running = users.map((user) =>
+      user.run(THINK_MS * clients, workload.randomKeys === true, isStopped)
+    );
     const splitting = workload.partitions === true ? splitAgain(cluster, isStopped) : null;
     await world.sleep(ROUND_MS);
     stopped = true;
@@ -109,12 +114,12 @@ class User {
     return `${this.round}/${this.number}`;
   }
 
-  async run(randomKeys: boolean, stopped: () => boolean): Promise<void> {
+  async run(thinkMs: number, randomKeys: boolean, stopped: () => boolean): Promise<void> {
     const { world, size } = this.cluster;
     while (!stopped()) {
       if (randomKeys) await this.useAnyKey(`${world.random.below(2 * size)}`);
       else await this.useOwnKey();
-      await world.sleep(world.random.below(THINK_MS) + 1);
+      await world.sleep(1 + world.random.below(thinkMs));
     }
   }
 
