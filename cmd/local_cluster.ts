@@ -15,6 +15,8 @@ import { ownFlags as managerFlags } from "./manager.ts";
 
 const HOST = "127.0.0.1";
 const BROKERS_FROM = 100;
+/** A manager's HTTP API is this far above its port. */
+const HTTP_FROM = 200;
 const READY_MS = 60_000;
 const STOP_GRACE_MS = 5_000;
 const RESTART_PAUSE_MS = 500;
@@ -27,6 +29,8 @@ export const passedFlags = { ...managerFlags, ...brokerFlags, ...sharedFlags } a
 export interface Server extends ChildSpec {
   readonly role: "manager" | "broker";
   readonly address: string;
+  /** Of a manager's HTTP API. */
+  readonly http: string | null;
 }
 
 export interface Plan {
@@ -50,25 +54,37 @@ export function planCluster(flags: PlanFlags, given: Readonly<Record<string, str
   const brokers = named("b", flags.brokers, flags.basePort + BROKERS_FROM);
   const bootstrap = managers.map(({ address }) => address);
   const peers = managers.map(({ id, address }) => `${id}=${address}`).join(",");
-  const server = (role: Server["role"], id: string, address: string, more: string[]): Server => {
+  const server = (
+    role: Server["role"],
+    { id, address, http = null }: Named,
+    more: string[],
+  ): Server => {
     const data = join(flags.data, id);
     const words = [role, "--id", id, "--listen", address, "--data", data, ...more];
-    return { role, id, address, words, logFile: join(flags.data, "logs", `${id}.log`) };
+    if (http !== null) words.push("--http", http);
+    return { role, id, address, http, words, logFile: join(flags.data, "logs", `${id}.log`) };
   };
   const managerWords = passedOn(given, { ...managerFlags, ...sharedFlags });
   const brokerWords = passedOn(given, { ...brokerFlags, ...sharedFlags });
   return {
-    managers: managers.map(({ id, address }) =>
-      server("manager", id, address, ["--peers", peers, ...managerWords])
-    ),
-    brokers: brokers.map(({ id, address }) =>
-      server("broker", id, address, ["--managers", bootstrap.join(","), ...brokerWords])
+    managers: managers.map((named, at) => {
+      const http = `${HOST}:${flags.basePort + HTTP_FROM + at + 1}`;
+      return server("manager", { ...named, http }, ["--peers", peers, ...managerWords]);
+    }),
+    brokers: brokers.map((named) =>
+      server("broker", named, ["--managers", bootstrap.join(","), ...brokerWords])
     ),
     bootstrap,
   };
 }
 
-function named(prefix: string, count: number, port: number): { id: string; address: string }[] {
+interface Named {
+  readonly id: string;
+  readonly address: string;
+  readonly http?: string;
+}
+
+function named(prefix: string, count: number, port: number): Named[] {
   return Array.from({ length: count }, (_, at) => ({
     id: `${prefix}${at + 1}`,
     address: `${HOST}:${port + at + 1}`,

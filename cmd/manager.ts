@@ -4,11 +4,15 @@ import { TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { defineCommand } from "../lib/cli/command.ts";
 import { nodeFlags } from "../lib/cli/common_flags.ts";
+import { metricsMethod } from "../lib/client/protocol.ts";
 import { printError } from "../lib/cli/terminal.ts";
 import { Manager } from "../lib/manager/manager.ts";
+import { ManagerMetrics } from "../lib/manager/manager_metrics.ts";
 import { MetadataMachine } from "../lib/manager/metadata.ts";
 import { Node } from "../lib/replica/node.ts";
-import { processOptions } from "./server_setup.ts";
+import { processFamilies } from "../lib/replica/process_metrics.ts";
+import { ManagerHttp } from "./manager_http.ts";
+import { processOptions, refuseOpenDoor } from "./server_setup.ts";
 import { serve } from "./serving.ts";
 
 /** The Raft group of the managers. */
@@ -49,6 +53,7 @@ export const command = defineCommand({
     },
     peers: { type: "members", required: true, help: "every manager, this one included" },
     data: { type: "path", required: true, help: "directory of this manager's own data" },
+    http: { type: "address", help: "address of the HTTP API (default: none)" },
     ...ownFlags,
     ...nodeFlags,
   },
@@ -60,6 +65,7 @@ export const command = defineCommand({
     if (liveness.intervalMs === 0 || liveness.timeToDeadMs <= liveness.intervalMs) {
       throw usage("--time-to-dead must be longer than --heartbeat-interval, and that above 0");
     }
+    if (flags.http !== undefined) refuseOpenDoor(flags.http, flags);
     const options = processOptions(flags, (line) => printError(terminal, line));
     return serve(terminal, signal, (onFatal) => {
       // A node that finds its log rotted starts again with a machine of its own.
@@ -74,8 +80,26 @@ export const command = defineCommand({
       });
       const { rpc } = node.process;
       const { logger } = options;
-      const manager = new Manager({ node, machine, rpc, clock: systemClock, logger, liveness });
+      const metrics = new ManagerMetrics(systemClock);
+      const timed = metrics.timed(node);
+      const clock = systemClock;
+      const manager = new Manager({ node: timed, machine, rpc, clock, logger, liveness });
+      rpc.handle(metricsMethod.name, () => {
+        const own = metrics.families(machine.state, manager.leaderships);
+        const families = [...own, ...processFamilies(node.process)];
+        return metricsMethod.answer.encode({ families });
+      });
+      const http = flags.http === undefined ? null : new ManagerHttp({
+        name: flags.id,
+        listen: flags.http,
+        token: options.token,
+        managers: flags.peers.map(({ address }) => address),
+        node,
+        logger,
+        onFatal,
+      });
       const stop = async () => {
+        await http?.stop();
         manager.stop();
         await node.stop();
       };

@@ -25,14 +25,8 @@ export function processOptions(
   flags: ServerFlags,
   writeLog: (line: string) => void,
 ): Omit<ProcessOptions, "onFatal"> {
+  refuseOpenDoor(flags.listen, flags);
   const token = readToken(flags);
-  if (token === "" && !flags.insecure && !isLoopback(flags.listen)) {
-    throw new TrilogError(
-      "usage",
-      `Cannot listen on ${flags.listen}: it is open to others and there is no --token-file ` +
-        "(--insecure allows it)",
-    );
-  }
   if (flags.electionTimeout < 2 * flags.raftHeartbeat) {
     throw new TrilogError(
       "usage",
@@ -60,6 +54,19 @@ export function processOptions(
     electionTimeoutMs: flags.electionTimeout,
     newIdentity: randomIdentity,
   };
+}
+
+/** Throws `usage` for an address that others can reach, without a token or leave for it. */
+export function refuseOpenDoor(
+  address: string,
+  flags: Pick<ServerFlags, "tokenFile" | "insecure">,
+): void {
+  if (flags.insecure || flags.tokenFile !== undefined || isLoopback(address)) return;
+  throw new TrilogError(
+    "usage",
+    `Cannot listen on ${address}: it is open to others and there is no --token-file ` +
+      "(--insecure allows it)",
+  );
 }
 
 /** The token in `--token-file`, without blanks and newlines around it; "" for none. */

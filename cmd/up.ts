@@ -50,17 +50,18 @@ async function showReady(
   json: boolean,
   terminal: Terminal,
 ): Promise<void> {
-  const processes = [...plan.managers, ...plan.brokers].map(({ role, id, address }) => ({
-    role,
-    id,
-    address,
-    pid: cluster.pidOf(id),
-  }));
+  const processes = [...plan.managers, ...plan.brokers].map((server) => {
+    const { role, id, address, http } = server;
+    return { role, id, address, ...(http === null ? {} : { http }), pid: cluster.pidOf(id) };
+  });
   const bootstrap = plan.bootstrap.join(",");
-  const rows = processes.map(({ role, id, address, pid }) => [role, id, address, pid]);
+  const rows = processes.map(({ role, id, address, http, pid }) => {
+    return [role, id, address, http ?? "", pid];
+  });
+  const titles = ["ROLE", "ID", "ADDRESS", "HTTP", { title: "PID", align: "right" }] as const;
   const lines = json
     ? [JSON.stringify({ bootstrap, processes })]
-    : [...tableLines(["ROLE", "ID", "ADDRESS", { title: "PID", align: "right" }], rows), "ready"];
+    : [...tableLines(titles, rows), "ready"];
   const wait = terminal.write(new TextEncoder().encode(lines.map((line) => `${line}\n`).join("")));
   if (wait) await wait;
   await terminal.flush();

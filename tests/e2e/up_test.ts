@@ -5,6 +5,7 @@ interface Process {
   readonly role: string;
   readonly id: string;
   readonly address: string;
+  readonly http?: string;
   readonly pid: number;
 }
 
@@ -42,6 +43,8 @@ Deno.test("up brings a cluster, stops it cleanly, and finds everything again", a
     const first = await up(harness, data, base);
     assertEquals(first.processes.map(({ id }) => id), ["m1", "m2", "m3", "b1", "b2", "b3"]);
     assertEquals(first.processes[0].address, `127.0.0.1:${base + 1}`);
+    assertEquals(first.processes[0].http, `127.0.0.1:${base + 201}`);
+    assertEquals(first.processes[3].http, undefined);
     assertEquals(first.processes[3].address, `127.0.0.1:${base + 101}`);
     const run = (args: string[], input = "") =>
       harness.run([...args, "--bootstrap", first.bootstrap], input);
@@ -90,7 +93,7 @@ Deno.test("up with --json off prints a table and the word ready", async () => {
     const running = harness.start("up", ...flags);
     await running.line("stdout", /^ready$/, { patienceMs: 60_000 });
     const table = running.lines("stdout");
-    assert(/^ROLE +ID +ADDRESS +PID$/.test(table[0]), table[0]);
+    assert(/^ROLE +ID +ADDRESS +HTTP +PID$/.test(table[0]), table[0]);
     assertEquals(table.filter((line) => line.startsWith("broker")).length, 3);
     assertEquals(await running.terminate(), 0);
   });
