@@ -1,0 +1,29 @@
+import { assertEquals } from "@std/assert";
+import type { LogId, Message } from "../../lib/raft/types.ts";
+import { isBelowFloor } from "../../lib/replica/floor.ts";
+
+const FLOOR: LogId = { index: 40, term: 5 };
+
+function vote(term: number, index: number, lastTerm: number, preVote = false): Message {
+  const last = { index, term: lastTerm };
+  return { kind: "vote_request", from: "a", to: "b", term, preVote, last, transfer: false };
+}
+
+function append(term: number): Message {
+  const prev = { index: 1, term: 1 };
+  const rest = { prev, entries: [], commit: 0, round: 1, leaseMs: 0 };
+  return { kind: "append_request", from: "a", to: "b", term, ...rest };
+}
+
+Deno.test("a replica made anew does not hear leaders from before its removal", () => {
+  assertEquals([4, 5, 6].map((term) => isBelowFloor(FLOOR, append(term))), [true, false, false]);
+});
+
+Deno.test("a replica made anew elects nobody whose log ends before its removal", () => {
+  for (const preVote of [false, true]) {
+    const judged = [[39, 5], [400, 4], [40, 5], [41, 5], [7, 6]].map(([index, term]) =>
+      isBelowFloor(FLOOR, vote(9, index, term, preVote))
+    );
+    assertEquals(judged, [true, true, false, false, false]);
+  }
+});
