@@ -56,13 +56,15 @@ export function planCluster(flags: PlanFlags, given: Readonly<Record<string, str
   const peers = managers.map(({ id, address }) => `${id}=${address}`).join(",");
   const server = (
     role: Server["role"],
-    { id, address, http = null }: Named,
+    { id, address, http }: Named,
     more: string[],
   ): Server => {
     const data = join(flags.data, id);
     const words = [role, "--id", id, "--listen", address, "--data", data, ...more];
-    if (http !== null) words.push("--http", http);
-    return { role, id, address, http, words, logFile: join(flags.data, "logs", `${id}.log`) };
+    if (http !== undefined) words.push("--http", http);
+    const logFile = join(flags.data, "logs", `${id}.log`);
+    return { role, id, address, http: http ?? null, words, logFile };
+    XX logFile: join(flags.data, "logs", `${id}.log`) };
   };
   const managerWords = passedOn(given, { ...managerFlags, ...sharedFlags });
   const brokerWords = passedOn(given, { ...brokerFlags, ...sharedFlags });
