@@ -7,7 +7,7 @@
 
 import { Backoff } from "../base/backoff.ts";
 import { sleep, type Timer } from "../base/clock.ts";
-import { toTrilogError, TrilogError } from "../base/errors.ts";
+import { type ErrorCode, toTrilogError, TrilogError } from "../base/errors.ts";
 import type { BatchRecord } from "../batch/batch_reader.ts";
 import type { PartitionRequest } from "./access.ts";
 import type { Client } from "./client.ts";
@@ -51,6 +51,8 @@ export interface ConsumedEvents {
 
 /** Time for one request; it is repeated until the consumer's patience is over. */
 const REQUEST_MS = 5_000;
+/** The partition is another member's, or was deleted; the managers will say so, too. */
+const GONE: ReadonlySet<ErrorCode> = new Set(["fenced", "no_such_topic", "no_such_partition"]);
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1_000;
 
@@ -204,7 +206,7 @@ export class ConsumedPartition {
       } catch (thrown) {
         if (this.ended) return;
         const error = toTrilogError(thrown);
-        if (error.code === "fenced") return this.end();
+        if (GONE.has(error.code)) return this.end();
         const silentMs = this.access.clock.monotonicMs() - this.answeredMs;
         if (!error.retryable || silentMs > this.options.patienceMs) {
           return this.events.onFailed(error);

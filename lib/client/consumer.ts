@@ -80,6 +80,7 @@ export class Consumer implements AsyncIterable<Message> {
   private readonly ready = new Set<ConsumedPartition>();
   private readonly stopped = new AbortController();
   private readonly autoCommit: boolean;
+  private readonly hasEnd: boolean;
   private readonly settings: Required<ConsumerOptions>;
   private member = "";
   private started = false;
@@ -100,6 +101,7 @@ export class Consumer implements AsyncIterable<Message> {
     options: ConsumerOptions = {},
   ) {
     this.autoCommit = options.autoCommit ?? true;
+    this.hasEnd = options.until !== undefined;
     this.settings = {
       from: options.from ?? "earliest",
       onOutOfRange: options.onOutOfRange ?? "error",
@@ -141,8 +143,9 @@ export class Consumer implements AsyncIterable<Message> {
 
   /**
    * The next message; null when the consumer was stopped, or has reached its `until`. To ask for
-   * it says that the one before is done. Rejects with `no_such_topic`, `offset_out_of_range`, or
-   * `unavailable` when nobody answered for the consumer's patience; it does not go on then.
+   * it says that the one before is done. Rejects with `no_such_topic` where it cannot join,
+   * `offset_out_of_range`, or `unavailable` when nobody answered for the consumer's patience; it
+   * does not go on then. A topic that is deleted later just has no more messages.
    */
   async next(): Promise<Message | null> {
     const taken = await this.takeNext(1);
@@ -241,7 +244,7 @@ export class Consumer implements AsyncIterable<Message> {
 
   private isFinished(): boolean {
     const { current } = this.membership;
-    if (current === null || current.pending > 0) return false;
+    if (!this.hasEnd || current === null || current.pending > 0) return false;
     return [...this.partitions.values()].every((partition) =>
       partition.atEnd || partition.isRevoked
     );

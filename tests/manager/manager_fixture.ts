@@ -102,8 +102,13 @@ export class Managers {
     return this.ask(heartbeatBrokerMethod, beat(id, more));
   }
 
-  async createTopic(name: string, manager?: string): Promise<void> {
-    const topic = { requestId: `create-${name}`, name, partitions: 1, settings: unlimited };
+  async createTopic(
+    name: string,
+    manager?: string,
+    partitions = 1,
+    requestId = `create-${name}`,
+  ): Promise<void> {
+    const topic = { requestId, name, partitions, settings: unlimited };
     await this.ask(createTopicMethod, topic, manager);
   }
 
