@@ -6,6 +6,8 @@
 import { existsSync, walkSync } from "@std/fs";
 import { join } from "@std/path";
 
+export { freePort, portBlock } from "./ports.ts";
+
 const ROOT = join(import.meta.dirname!, "..", "..");
 
 /** How long a test waits for something that should take a moment; the machine may be busy. */
@@ -301,19 +303,5 @@ export async function withHarness(test: (harness: Harness) => Promise<void>): Pr
     await test(harness);
   } finally {
     await harness.dispose();
-  }
-}
-
-const givenPorts = new Set<number>();
-
-/** A port of loopback that nobody listens on now and that was not given out before. */
-export function freePort(): number {
-  while (true) {
-    const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-    const { port } = listener.addr as Deno.NetAddr;
-    listener.close();
-    if (givenPorts.has(port)) continue;
-    givenPorts.add(port);
-    return port;
   }
 }

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { eventually, freePort, type Harness, type Running, withHarness } from "./harness.ts";
+import { eventually, type Harness, portBlock, type Running, withHarness } from "./harness.ts";
 
 interface Process {
   readonly role: string;
@@ -13,11 +13,6 @@ interface Up {
   readonly running: Running;
   readonly bootstrap: string;
   readonly processes: readonly Process[];
-}
-
-/** A base port with room for managers and brokers beside it. */
-function basePort(): number {
-  return Math.min(freePort(), 60_000);
 }
 
 async function up(harness: Harness, data: string, base: number, ...more: string[]): Promise<Up> {
@@ -39,7 +34,7 @@ function isAlive(pid: number): boolean {
 Deno.test("up brings a cluster, stops it cleanly, and finds everything again", async () => {
   await withHarness(async (harness) => {
     const data = harness.temporaryDirectory();
-    const base = basePort();
+    const base = portBlock();
     const first = await up(harness, data, base);
     assertEquals(first.processes.map(({ id }) => id), ["m1", "m2", "m3", "b1", "b2", "b3"]);
     assertEquals(first.processes[0].address, `127.0.0.1:${base + 1}`);
@@ -60,7 +55,7 @@ Deno.test("up brings a cluster, stops it cleanly, and finds everything again", a
 
 Deno.test("up prints how to start a server that died, or starts it itself", async () => {
   await withHarness(async (harness) => {
-    const base = basePort();
+    const base = portBlock();
     const { running, processes } = await up(harness, harness.temporaryDirectory(), base);
     const broker = processes.find(({ id }) => id === "b2")!;
     Deno.kill(broker.pid, "SIGKILL");
@@ -72,7 +67,7 @@ Deno.test("up prints how to start a server that died, or starts it itself", asyn
   });
   await withHarness(async (harness) => {
     const data = harness.temporaryDirectory();
-    const { running, processes, bootstrap } = await up(harness, data, basePort(), "--restart");
+    const { running, processes, bootstrap } = await up(harness, data, portBlock(), "--restart");
     const broker = processes.find(({ id }) => id === "b2")!;
     Deno.kill(broker.pid, "SIGKILL");
     await running.line("stderr", /^b2 has ended/);
@@ -89,7 +84,7 @@ Deno.test("up prints how to start a server that died, or starts it itself", asyn
 Deno.test("up with --json off prints a table and the word ready", async () => {
   await withHarness(async (harness) => {
     const data = harness.temporaryDirectory();
-    const flags = ["--data", data, "--base-port", String(basePort())];
+    const flags = ["--data", data, "--base-port", String(portBlock())];
     const running = harness.start("up", ...flags);
     await running.line("stdout", /^ready$/, { patienceMs: 60_000 });
     const table = running.lines("stdout");
