@@ -64,7 +64,6 @@ export function planCluster(flags: PlanFlags, given: Readonly<Record<string, str
     if (http !== undefined) words.push("--http", http);
     const logFile = join(flags.data, "logs", `${id}.log`);
     return { role, id, address, http: http ?? null, words, logFile };
-    XX logFile: join(flags.data, "logs", `${id}.log`) };
   };
   const managerWords = passedOn(given, { ...managerFlags, ...sharedFlags });
   const brokerWords = passedOn(given, { ...brokerFlags, ...sharedFlags });
