@@ -74,6 +74,13 @@ export const registerBroker: Command<RegisterFields, Changed> = {
 };
 
 function refuseForeignIdentity(state: MetadataState, fields: RegisterFields): void {
+  if (state.removed.has(fields.replicaId)) {
+    throw new TrilogError(
+      "superseded",
+      `Cannot register broker ${fields.id}: identity ${fields.replicaId} was removed from the ` +
+        "cluster",
+    );
+  }
   for (const broker of state.sortedBrokers()) {
     if (broker.superseded.includes(fields.replicaId)) {
       throw new TrilogError(

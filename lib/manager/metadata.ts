@@ -24,7 +24,9 @@ import {
   reserveGeneration,
   settleGroups,
 } from "./groups.ts";
-import { place } from "./moves.ts";
+import { drain, removeBroker } from "./drains.ts";
+import { place, rearrange } from "./moves.ts";
+import { recover } from "./recoveries.ts";
 import { report } from "./reports.ts";
 import { forget, register, retireConsumer } from "./registrations.ts";
 import { rememberAnswer, repeatedAnswer } from "./requests.ts";
@@ -52,6 +54,10 @@ const commandList: readonly AnyCommand[] = [
   releasePartitions,
   settleGroups,
   reserveGeneration,
+  drain,
+  removeBroker,
+  rearrange,
+  recover,
 ];
 const commands = new Map(commandList.map((command) => [command.name, command]));
 

@@ -13,15 +13,16 @@ export interface PlacementBroker {
   readonly replicaId: string;
   /** Failure domain; brokers without one count as a domain each. */
   readonly rack: string;
-  readonly alive: boolean;
+  /** Alive and not being emptied. */
+  readonly usable: boolean;
   /** Replicas placed on it, and partitions whose preferred leader it is. */
   readonly replicas: number;
   readonly leaders: number;
 }
 
 /**
- * Replica ids for each of `partitions` new partitions, the preferred leader first. Dead brokers
- * are used only as far as there are not `replicas` living ones. Needs at least `replicas` brokers.
+ * Replica ids for each of `partitions` new partitions, the preferred leader first. Brokers that
+ * are dead or being emptied are used only as far as there are not enough others. Needs at least `replicas` brokers.
  */
 export function placePartitions(
   brokers: readonly PlacementBroker[],
@@ -34,16 +35,16 @@ export function placePartitions(
   return Array.from({ length: partitions }, () => placeOne(loads, replicas));
 }
 
-type Load = { -readonly [Field in keyof PlacementBroker]: PlacementBroker[Field] };
+export type Load = { -readonly [Field in keyof PlacementBroker]: PlacementBroker[Field] };
 
 function placeOne(loads: readonly Load[], replicas: number): string[] {
-  const leader = least(loads, (load) => [Number(!load.alive), load.leaders, load.replicas]);
+  const leader = least(loads, (load) => [Number(!load.usable), load.leaders, load.replicas]);
   leader.leaders += 1;
   const chosen = [leader];
   while (chosen.length < replicas) {
     const rest = loads.filter((load) => !chosen.includes(load));
     chosen.push(least(rest, (load) => [
-      Number(!load.alive),
+      Number(!load.usable),
       sharedRacks(load, chosen),
       load.replicas,
       load.leaders,
@@ -53,13 +54,13 @@ function placeOne(loads: readonly Load[], replicas: number): string[] {
   return chosen.map((load) => load.replicaId);
 }
 
-function sharedRacks(load: Load, chosen: readonly Load[]): number {
+export function sharedRacks(load: Load, chosen: readonly Load[]): number {
   if (load.rack === "") return 0;
   return chosen.filter((other) => other.rack === load.rack).length;
 }
 
 /** The first load whose costs are lowest, compared from left to right. */
-function least(loads: readonly Load[], costsOf: (load: Load) => readonly number[]): Load {
+export function least(loads: readonly Load[], costsOf: (load: Load) => readonly number[]): Load {
   let best = loads[0];
   let bestCosts = costsOf(best);
   for (const load of loads.slice(1)) {

@@ -19,6 +19,7 @@ import { groupCodec } from "./group_records.ts";
 import {
   brokerCodec,
   type MetadataState,
+  recoveryCodec,
   type Registration,
   registrationCodec,
   sortedValues,
@@ -139,6 +140,29 @@ const groups = listSection(
   (state, group) => state.groups.set(group.name, group),
 );
 
+const draining = setSection("draining", (state) => state.draining);
+const removed = setSection("removed", (state) => state.removed);
+const pinned = setSection("pinned", (state) => state.pinned);
+
+const recoveries = listSection(
+  "recoveries",
+  recoveryCodec,
+  (state) => sortedValues(state.recoveries),
+  (state, recovery) => state.recoveries.set(recovery.groupId, recovery),
+);
+
+function setSection(
+  sectionName: string,
+  setOf: (state: MetadataState) => Set<string>,
+): Section {
+  return listSection(
+    sectionName,
+    token,
+    (state) => [...setOf(state)].sort(),
+    (state, item) => setOf(state).add(item),
+  );
+}
+
 function listSection<T>(
   sectionName: string,
   codec: Codec<T>,
@@ -167,4 +191,8 @@ export const sections: readonly Section[] = [
   producers,
   consumers,
   groups,
+  draining,
+  removed,
+  pinned,
+  recoveries,
 ];

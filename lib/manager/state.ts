@@ -127,6 +127,23 @@ export const tombstoneCodec: Codec<Tombstone> = record<Tombstone>({
   version: whole,
 });
 
+/** A partition that was recovered with loss; see `recoveries.ts`. */
+export interface Recovery {
+  readonly groupId: string;
+  /** The epoch that the recovery began. */
+  readonly epoch: number;
+  /** The only replica whose log goes on in that epoch. */
+  readonly survivor: string;
+  /** Offsets go on here at the lowest: the highest that anybody knew of. */
+  readonly endOffset: number;
+}
+export const recoveryCodec: Codec<Recovery> = record<Recovery>({
+  groupId: token,
+  epoch: whole,
+  survivor: token,
+  endOffset: whole,
+});
+
 /** A producer or consumer of the HTTP API; see `registrations.ts`. */
 export interface Registration {
   /** Never given to another of its kind. */
@@ -180,6 +197,14 @@ export interface MetadataView {
   readonly producers: ReadonlyMap<number, Registration>;
   readonly consumers: ReadonlyMap<number, Registration>;
   readonly groups: ReadonlyMap<string, ConsumerGroup>;
+  /** Names of brokers that are being emptied. */
+  readonly draining: ReadonlySet<string>;
+  /** Identities of brokers that were removed from the cluster: never admitted again. */
+  readonly removed: ReadonlySet<string>;
+  /** Groups that a person placed: they are not moved just to even out the load. */
+  readonly pinned: ReadonlySet<string>;
+  /** The last recovery of each group that had one. */
+  readonly recoveries: ReadonlyMap<string, Recovery>;
   /** Brokers sorted by id. */
   sortedBrokers(): Broker[];
   /** Topics sorted by name. */
@@ -200,6 +225,10 @@ export class MetadataState implements MetadataView {
   readonly producers = new Map<number, Registration>();
   readonly consumers = new Map<number, Registration>();
   readonly groups = new Map<string, ConsumerGroup>();
+  readonly draining = new Set<string>();
+  readonly removed = new Set<string>();
+  readonly pinned = new Set<string>();
+  readonly recoveries = new Map<string, Recovery>();
   /** Names of topics by number, and of brokers by replica id: derived, never stored. */
   private readonly topicNames = new Map<number, string>();
   private readonly brokerIds = new Map<string, string>();
@@ -224,6 +253,12 @@ export class MetadataState implements MetadataView {
     this.brokerIds.set(broker.replicaId, broker.id);
   }
 
+  removeBroker({ id, replicaId }: Broker): void {
+    this.brokers.delete(id);
+    this.brokerIds.delete(replicaId);
+    this.draining.delete(id);
+  }
+
   setTopic(topic: Topic): void {
     this.topics.set(topic.name, topic);
     this.topicNames.set(topic.number, topic.name);
@@ -232,6 +267,10 @@ export class MetadataState implements MetadataView {
   removeTopic(topic: Topic): void {
     this.topics.delete(topic.name);
     this.topicNames.delete(topic.number);
+    for (const { groupId } of topic.partitions) {
+      this.pinned.delete(groupId);
+      this.recoveries.delete(groupId);
+    }
     for (const registered of [this.producers, this.consumers]) {
       for (const { id, topicNumber } of registered.values()) {
         if (topicNumber === topic.number) registered.delete(id);

@@ -129,10 +129,10 @@ export function placementBrokers(state: MetadataView): PlacementBroker[] {
       count(leaders, partition.replicas[0]);
     }
   }
-  return state.sortedBrokers().map(({ replicaId, rack, alive }) => ({
+  return state.sortedBrokers().map(({ id, replicaId, rack, alive }) => ({
     replicaId,
     rack,
-    alive,
+    usable: alive && !state.draining.has(id),
     replicas: replicas.get(replicaId) ?? 0,
     leaders: leaders.get(replicaId) ?? 0,
   }));
