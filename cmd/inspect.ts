@@ -98,7 +98,7 @@ function groupLines(group: GroupInspection): string[] {
   if (log !== null) {
     const { term, vote, commit } = log.hardState;
     lines.push(
-      `  term ${term}, vote ${vote ?? "none"}, commit ${commit}`,
+      `  term ${term}, vote ${voteText(vote, log.membership)}, commit ${commit}`,
       `  entries ${log.firstIndex} to ${log.last.index}, the last of term ${log.last.term}`,
       `  members ${membersText(log.membership)}`,
     );
@@ -123,6 +123,12 @@ function groupLines(group: GroupInspection): string[] {
     );
   }
   return lines;
+}
+
+/** Whom the node voted for in its term, by name where it is a member. */
+function voteText(vote: string | null, { nodes }: Membership): string {
+  if (vote === null) return "none";
+  return nodes[vote] === undefined ? vote : `${nodes[vote].name} (${vote})`;
 }
 
 function membersText({ voters, outgoing, learners, nodes }: Membership): string {

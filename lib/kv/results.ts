@@ -46,7 +46,7 @@ export function formatChange(change: WatchedChange, json: boolean, base64: boole
     const shown = value === null ? {} : bytesJson("value", value, base64);
     return JSON.stringify({ revision, type: kind, ...bytesJson("key", key, base64), ...shown });
   }
-  const words = [String(revision), kind, lineText(key, base64)];
+  const words = [String(revision), kind, wordText(key, base64)];
   if (value !== null) words.push(lineText(value, base64));
   return words.join(" ");
 }
@@ -77,7 +77,7 @@ function resultLines(result: Exclude<Result, { op: "get" }>, base64: boolean): r
       return [result.existed ? "deleted" : "there was none"];
     case "list":
       return result.entries.map(({ key, value }) =>
-        `${lineText(key, base64)} ${lineText(value, base64)}`
+        `${wordText(key, base64)} ${lineText(value, base64)}`
       );
     case "watch":
       return [];
@@ -100,6 +100,12 @@ function lineText(bytes: Uint8Array, base64: boolean): string {
   const text = displayText(bytes);
   const plain = equalBytes(utf8(text), bytes) && !/[\p{Cc}\p{Zl}\p{Zp}]/u.test(text);
   return plain ? text : visible(text);
+}
+
+/** Bytes as one word of a line: in quotes where there are blanks in it. */
+function wordText(bytes: Uint8Array, base64: boolean): string {
+  const text = lineText(bytes, base64);
+  return /[\s"]/.test(text) && !text.startsWith('"') ? JSON.stringify(text) : text;
 }
 
 function toJson(outcome: Outcome, base64: boolean): Record<string, unknown> {

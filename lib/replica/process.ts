@@ -173,5 +173,5 @@ export class ServerProcess {
 const STOP_GRACE_MS = 500;
 
 function judgeSuperseded(id: ReplicaId): TrilogError {
-  return new TrilogError("superseded", `Cannot admit ${id}: another identity took its place`);
+  return new TrilogError("superseded", `Cannot admit ${id}: it is no longer a member`);
 }
