@@ -35,7 +35,7 @@ export class ManagerHttp {
   constructor(private readonly options: ManagerHttpOptions) {
     const { name, token, node, logger } = options;
     const bootstrap = [node.address, ...options.managers];
-    this.client = Client.unconnected({ bootstrap, token, name: `http of ${name}` });
+    this.client = Client.unconnected({ bootstrap, token, name: "http" });
     const api = new HttpApi({
       queue: this.client,
       logger,
