@@ -12,8 +12,9 @@ import type { LogId, Membership } from "../raft/types.ts";
 import type { Host } from "../replica/host.ts";
 import { raftOptions } from "../replica/raft_options.ts";
 import type { Disk } from "../storage/disk.ts";
-import { createGroupDirectory, type GroupDirectory, listGroups } from "../storage/groups.ts";
+import { type GroupDirectory, listGroups } from "../storage/groups.ts";
 import {
+  groupDirectory,
   GROUPS_DIRECTORY,
   joinPath,
   makeDurableDirectory,
@@ -66,6 +67,8 @@ export const NO_FLOOR: LogId = { index: 0, term: 0 };
 
 export class Hosting {
   private readonly groups = new Map<string, Hosted>();
+  /** Highest number of a group directory. */
+  private lastNumber = 0;
 
   constructor(private readonly options: HostingOptions) {}
 
@@ -89,8 +92,9 @@ export class Hosting {
    */
   openAll(): void {
     for (const found of listGroups(this.options.disk)) {
+      this.lastNumber = found.number;
       const notes = this.notesOf(found);
-      if (notes === null || notes.state === "creating" || notes.state === "deleting") {
+      if (notes === null || notes.state === "deleting") {
         this.remove(found.directory);
         continue;
       }
@@ -119,45 +123,64 @@ export class Hosting {
    * whole log are lost is fenced, as long as its group is known.
    */
   private notesOf(found: GroupDirectory): HostingNotes | null {
-    const { disk } = this.options;
     const empty = found.identity === null && found.fault === null;
+    let readable = true;
     try {
-      const notes = readNotes(disk, found.directory);
-      if (notes === null && empty) return null;
+      const notes = readNotes(this.options.disk, found.directory);
       if (notes?.state === "open" && empty) return { ...notes, state: "fenced" };
-      if (notes !== null) return notes;
+      if (notes !== null || empty) return notes;
     } catch (thrown) {
       if (toTrilogError(thrown).code !== "corrupt") throw thrown;
+      readable = false;
     }
-    if (found.identity !== null) return notesOfLost(found.identity.group);
-    throw new TrilogError(
-      "corrupt",
-      `Cannot tell which partition lies in ${found.directory}: neither notes nor log say it`,
-    );
+    if (found.identity === null) {
+      throw new TrilogError(
+        "corrupt",
+        `Cannot tell which partition lies in ${found.directory}: neither notes nor log say it`,
+      );
+    }
+    const notes = notesOfLost(found.identity.group);
+    return readable && this.isUntouched(found.directory, notes) ? null : notes;
+  }
+
+  /** Whether a log was made and never used: its replica has neither voted nor stored anything. */
+  private isUntouched(directory: string, notes: HostingNotes): boolean {
+    try {
+      const store = this.openStore({ directory, notes, partition: null }, null);
+      const { hardState, last } = store.recovered;
+      store.close();
+      return hardState.term === 0 && last.index === 0;
+    } catch (thrown) {
+      if (toTrilogError(thrown).code !== "corrupt") throw thrown;
+      return false;
+    }
   }
 
   /** Makes a replica where there is none, durably, and opens it. Throws `disk_full`. */
   create(beginning: Beginning): void {
     const { disk } = this.options;
     const { bootstrap, groupId, epoch, topic, partition, assignedVersion, floor } = beginning;
-    const directory = createGroupDirectory(disk);
+    this.lastNumber += 1;
+    const directory = groupDirectory(this.lastNumber);
     const notes: HostingNotes = {
       groupId,
       epoch,
       topic,
       partition,
-      state: "creating",
+      state: "open",
       assignedVersion,
       floor,
     };
     const hosted: Hosted = { directory, notes, partition: null };
-    let store: LogStore;
+    let store: LogStore | null = null;
     try {
-      writeNotes(disk, directory, notes);
+      disk.makeDirectory(directory);
       store = this.openStore(hosted, bootstrap ?? NOBODY);
-      hosted.notes = { ...notes, state: "open" };
-      writeNotes(disk, directory, hosted.notes);
+      writeNotes(disk, directory, notes);
+      disk.syncDirectory(GROUPS_DIRECTORY);
+      if (this.groups.size === 0) disk.syncDirectory("");
     } catch (thrown) {
+      store?.close();
       this.remove(directory);
       throw thrown;
     }

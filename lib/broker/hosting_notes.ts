@@ -4,7 +4,8 @@
  * even where the log can no longer be read, and in which state the replica is, so that a crash at
  * any moment leaves something that the next start can finish:
  *
- * - `creating`: nobody was promised anything yet; the directory is removed, and made again.
+ * - no notes: they are written last, so nobody was promised anything yet; the directory is removed,
+ *   and made again. (Where the log says otherwise, the notes were lost: fenced.)
  * - `open`: the replica takes part as soon as the process starts.
  * - `fenced`: its log has rotted. It may have forgotten a vote or entries that it acknowledged, so
  *   it never takes part again; only the group itself can let it begin anew (rebuilding.ts).
@@ -20,7 +21,7 @@ import { joinPath } from "../storage/layout.ts";
 
 export const NOTES_FILE = "hosting";
 
-export type HostingState = "creating" | "open" | "fenced" | "deleting";
+export type HostingState = "open" | "fenced" | "deleting";
 
 export interface HostingNotes {
   readonly groupId: string;
@@ -39,7 +40,7 @@ const codec: Codec<HostingNotes> = record<HostingNotes>({
   epoch: whole,
   topic: name,
   partition: whole,
-  state: word("creating", "open", "fenced", "deleting"),
+  state: word("open", "fenced", "deleting"),
   assignedVersion: whole,
   floor: record<LogId>({ index: whole, term: whole }),
 });

@@ -31,6 +31,8 @@ const LOOK_MS = 100;
 const RECONCILE_MS = 500;
 /** Creating and opening replicas may keep the process this long at a stretch. */
 const STRETCH_MS = 20;
+/** Then messages, heartbeats and requests have the process for themselves. */
+const PAUSE_MS = 5;
 /** A leader of less than this age stays, and hands over no more often than this. */
 const SETTLE_MS = 1_000;
 const TRANSFER_PAUSE_MS = 5_000;
@@ -164,34 +166,47 @@ export class Steering {
     });
   }
 
-  /** Plans and acts; after each stretch others get their turn, and the plan is made anew. */
+  /**
+   * Plans and acts. What is quick comes first; making and removing replicas takes long, so others
+   * get their turn after each stretch, and after a while the plan is made anew.
+   */
   private async run(): Promise<void> {
-    const { clock, self, hosting, logger } = this.options;
-    while (!this.stopped) {
+    const { clock, self, hosting } = this.options;
+    for (let finished = false; !finished && !this.stopped;) {
       const { assignments } = this;
-      const startMs = clock.monotonicMs();
-      const hosted = this.hostedGroups(startMs);
+      const plannedMs = clock.monotonicMs();
+      const hosted = this.hostedGroups(plannedMs);
       const wanted = { replicas: assignments?.replicas ?? [], tombstones: this.tombstones() };
-      let interrupted = false;
-      for (const action of reconcile(self, wanted, hosted)) {
-        try {
-          this.carryOut(action);
-        } catch (thrown) {
-          const error = toTrilogError(thrown);
-          logger.warn("could not do what is wanted", {
-            action: action.kind,
-            group: action.groupId,
-            reason: error.message,
-          });
-          if (error.code === "disk_full") return;
-        }
-        interrupted = clock.monotonicMs() - startMs > STRETCH_MS;
-        if (interrupted) break;
-      }
+      const plan = reconcile(self, wanted, hosted);
+      for (const action of plan.filter(isQuick)) this.attempt(action);
       this.closeOutlived(hosting);
-      if (!interrupted && assignments === this.assignments) return;
-      await sleep(clock, 0);
+      finished = true;
+      let stretchMs = clock.monotonicMs();
+      for (const action of plan.filter((one) => !isQuick(one))) {
+        if (!this.attempt(action)) return;
+        if (clock.monotonicMs() - stretchMs < STRETCH_MS) continue;
+        await sleep(clock, PAUSE_MS);
+        stretchMs = clock.monotonicMs();
+        finished = assignments === this.assignments && stretchMs - plannedMs < RECONCILE_MS;
+        if (!finished || this.stopped) break;
+      }
     }
+  }
+
+  /** False where going on makes no sense for now. */
+  private attempt(action: Action): boolean {
+    try {
+      this.carryOut(action);
+    } catch (thrown) {
+      const error = toTrilogError(thrown);
+      this.options.logger.warn("could not do what is wanted", {
+        action: action.kind,
+        group: action.groupId,
+        reason: error.message,
+      });
+      return error.code !== "disk_full";
+    }
+    return true;
   }
 
   /** A tombstone is about the replica that was there when it was made, not about a later one. */
@@ -317,4 +332,8 @@ export class Steering {
     const replaced = this.assignments?.superseded.includes(id) ?? false;
     return { name: replaced ? `${peer.id}~${id.slice(0, 4)}` : peer.id, address: peer.address };
   }
+}
+
+function isQuick({ kind }: Action): boolean {
+  return kind === "change_members" || kind === "transfer_leadership";
 }

@@ -30,7 +30,7 @@ import { DenoDisk } from "../../lib/storage/deno_disk.ts";
 import type { Disk, DiskFile } from "../../lib/storage/disk.ts";
 import { LOOPBACK, TestNode } from "../net/helpers.ts";
 
-const CLUSTER = "00000000000000c1";
+export const CLUSTER = "00000000000000c1";
 const PATIENCE_MS = 15_000;
 
 /** Tries until `attempt` gives something else than null or undefined and does not throw. */

@@ -8,7 +8,9 @@ import { TrilogError } from "../../lib/base/errors.ts";
 import { systemClock } from "../../lib/base/system_clock.ts";
 import { NOTES_FILE, readNotes, writeNotes } from "../../lib/broker/hosting_notes.ts";
 import { DenoDisk } from "../../lib/storage/deno_disk.ts";
-import { codeOf, eventually, TestBrokers } from "./cluster.ts";
+import { groupDirectory } from "../../lib/storage/layout.ts";
+import { openSegmentLog } from "../../lib/storage/segment_log.ts";
+import { CLUSTER, codeOf, eventually, TestBrokers } from "./cluster.ts";
 import { batchOf, sentBy } from "./partition_support.ts";
 
 /** Waits until the leader's report names exactly these brokers as the settled voters. */
@@ -254,19 +256,24 @@ Deno.test("a creation or a removal that a crash cut short is finished by the nex
   await TestBrokers.with(1, async (cluster) => {
     await cluster.host("b1");
     await cluster.produce("b1", batchOf(1));
-    for (const state of ["creating", "deleting"] as const) {
-      const { directory, notes } = cluster.hosted("b1")!;
-      await cluster.kill("b1");
-      const disk = new DenoDisk(cluster.directory("b1"));
-      writeNotes(disk, directory, { ...notes, state });
-      cluster.managers.silent = true;
-      cluster.start("b1");
-      assertEquals(cluster.hosted("b1"), undefined);
-      assertEquals(disk.exists(directory), false);
-      cluster.managers.silent = false;
-      await cluster.led("b1");
-      assertEquals(cluster.partition("b1")!.machine.endOffset, 0);
-    }
+    const { directory, notes } = cluster.hosted("b1")!;
+    await cluster.kill("b1");
+    const disk = new DenoDisk(cluster.directory("b1"));
+    writeNotes(disk, directory, { ...notes, state: "deleting" });
+    const empty = groupDirectory(7);
+    disk.makeDirectory(empty);
+    const unused = groupDirectory(8);
+    disk.makeDirectory(unused);
+    openSegmentLog(disk, {
+      identity: { cluster: CLUSTER, group: "other@1" },
+      directory: unused,
+      bootstrap: null,
+      segmentBytes: 4_096,
+    }).close();
+    cluster.managers.silent = true;
+    cluster.start("b1");
+    assertEquals([...cluster.get("b1").broker.hosting.all()], []);
+    assertEquals(disk.list("groups"), []);
   });
 });
 
@@ -278,6 +285,10 @@ Deno.test("a replica without its log or its notes is fenced, never begun again b
     await cluster.kill("b1");
     const path = join(cluster.directory("b1"), directory);
     Deno.writeFileSync(join(path, NOTES_FILE), new Uint8Array(10));
+    cluster.start("b1");
+    assertEquals(cluster.hosted("b1")?.notes.state, "fenced");
+    await cluster.kill("b1");
+    Deno.removeSync(join(path, NOTES_FILE));
     cluster.start("b1");
     assertEquals(cluster.hosted("b1")?.notes.state, "fenced");
     await cluster.kill("b1");
