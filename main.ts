@@ -14,6 +14,7 @@ const commands: CommandTable = {
   cluster: () => import("./cmd/cluster.ts"),
   completions: () => import("./cmd/completions.ts"),
   consume: () => import("./cmd/consume.ts"),
+  group: () => import("./cmd/group.ts"),
   inspect: () => import("./cmd/inspect.ts"),
   kv: () => import("./cmd/kv.ts"),
   manager: () => import("./cmd/manager.ts"),

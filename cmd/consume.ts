@@ -1,16 +1,14 @@
 /** `trilog consume`: the messages of a topic as lines on stdout. */
 
-import { concatBytes, displayText, utf8 } from "../lib/base/bytes.ts";
 import { TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
-import type { BatchRecord } from "../lib/batch/batch_reader.ts";
 import { bootstrapFlags, securityFlags } from "../lib/cli/common_flags.ts";
 import { defineCommand } from "../lib/cli/command.ts";
 import { Progress } from "../lib/cli/progress.ts";
-import type { Terminal } from "../lib/cli/terminal.ts";
 import type { Client } from "../lib/client/client.ts";
-import { isOpenLine } from "../lib/client/lines.ts";
 import type { Fetched, PartitionReader } from "../lib/client/partition_reader.ts";
+import { consumeInGroup } from "./consume_group.ts";
+import { MessagePrinter } from "./message_printer.ts";
 import { withClient } from "./queue_client.ts";
 
 export const command = defineCommand({
@@ -18,8 +16,14 @@ export const command = defineCommand({
   summary: "print the messages of a topic",
   details:
     "Stops at the end there was when it started; --follow goes on. One message a line, as\n" +
-    "the bytes that were produced; --json and --with-metadata show where each one stands.",
-  examples: ["trilog consume logs", "trilog consume logs --from latest --follow --with-metadata"],
+    "the bytes that were produced; --json and --with-metadata show where each one stands.\n" +
+    "With --group it shares the topic with the group's other members, goes on where the\n" +
+    "group has come to, and commits what it has printed; Ctrl-C commits and leaves.",
+  examples: [
+    "trilog consume logs",
+    "trilog consume logs --from latest --follow --with-metadata",
+    "trilog consume logs --group billing --follow",
+  ],
   positionals: { topic: { help: "the topic" } },
   interruption: "graceful",
   flags: {
@@ -30,6 +34,18 @@ export const command = defineCommand({
       placeholder: "POSITION",
       help: "earliest, latest, an offset, or a time such as 2026-11-21T08:00:00Z",
     },
+    group: { type: "name", help: "take part in this consumer group" },
+    sessionTimeout: {
+      type: "duration",
+      default: "10s",
+      help: "with --group: after this long without a sign of life others take over",
+    },
+    onOutOfRange: {
+      type: "choice",
+      choices: ["error", "earliest", "latest"],
+      default: "error",
+      help: "with --group: what to do where retention dropped the group's next message",
+    },
     max: { type: "integer", min: 1, help: "stop after this many messages" },
     follow: { type: "boolean", help: "wait for more messages at the end" },
     withMetadata: { type: "boolean", help: "print partition, offset, time and key as well" },
@@ -39,7 +55,6 @@ export const command = defineCommand({
   run: ({ flags, args, json, terminal, signal }) =>
     withClient(flags, async (client) => {
       const position = parsePosition(flags.from);
-      const partitions = await chosenPartitions(client, args.topic, flags.partition);
       const progress = new Progress({
         terminal,
         clock: systemClock,
@@ -48,15 +63,27 @@ export const command = defineCommand({
         silent: json,
       });
       const form = json ? "json" : flags.withMetadata ? "metadata" : "value";
-      const printer = new Printer(terminal, form, flags.max ?? Infinity, progress);
+      const printer = new MessagePrinter(terminal, form, flags.max ?? Infinity, progress);
+      const { follow } = flags;
       try {
-        await Promise.all(partitions.map((partition) =>
-          consumePartition(client, args.topic, partition, position, {
-            follow: flags.follow,
+        if (flags.group === undefined) {
+          const partitions = await chosenPartitions(client, args.topic, flags.partition);
+          await Promise.all(partitions.map((partition) =>
+            consumePartition(client, args.topic, partition, position, { follow, printer, signal })
+          ));
+        } else {
+          const from = groupPosition(position, flags.partition);
+          const { group, sessionTimeout: sessionTimeoutMs, onOutOfRange } = flags;
+          await consumeInGroup(client, args.topic, group, {
+            from,
+            onOutOfRange,
+            sessionTimeoutMs,
+            follow,
             printer,
+            terminal,
             signal,
-          })
-        ));
+          });
+        }
       } finally {
         progress.finish();
       }
@@ -80,6 +107,21 @@ function parsePosition(text: string): Position {
   );
 }
 
+/** A group decides who reads what from where; `--from` only says where a new one begins. */
+function groupPosition(
+  position: Position,
+  partition: number | undefined,
+): "earliest" | "latest" {
+  if (partition !== undefined) {
+    throw new TrilogError("usage", "Cannot consume in a group: --partition is the group's choice");
+  }
+  if (position.kind === "earliest" || position.kind === "latest") return position.kind;
+  throw new TrilogError(
+    "usage",
+    "Cannot consume in a group: --from is earliest or latest; see trilog group reset",
+  );
+}
+
 async function chosenPartitions(
   client: Client,
   topic: string,
@@ -93,7 +135,7 @@ async function chosenPartitions(
 
 interface ConsumeOptions {
   readonly follow: boolean;
-  readonly printer: Printer;
+  readonly printer: MessagePrinter;
   readonly signal: AbortSignal;
 }
 
@@ -132,60 +174,4 @@ function nextUnlessAborted(reader: PartitionReader, signal: AbortSignal): Promis
     signal.addEventListener("abort", () => resolve(null), { once: true });
   });
   return Promise.race([reader.next(), aborted]);
-}
-
-const NEWLINE = utf8("\n");
-
-/** Prints messages in one of three forms, up to a number of them. */
-class Printer {
-  private printed = 0;
-  /** The last line had no newline of its own: one is due before the next. */
-  private lineIsOpen = false;
-
-  constructor(
-    private readonly terminal: Terminal,
-    private readonly form: "value" | "metadata" | "json",
-    private readonly max: number,
-    private readonly progress: Progress,
-  ) {}
-
-  get full(): boolean {
-    return this.printed >= this.max;
-  }
-
-  async print(partition: number, records: readonly BatchRecord[]): Promise<void> {
-    const parts: Uint8Array[] = [];
-    let sizeBytes = 0;
-    let count = 0;
-    for (const record of records) {
-      if (this.full) break;
-      this.printed += 1;
-      count += 1;
-      sizeBytes += (record.key?.length ?? 0) + (record.value?.length ?? 0);
-      if (this.form === "value") this.addLine(parts, record);
-      else parts.push(this.describe(partition, record), NEWLINE);
-    }
-    this.progress.add(count, sizeBytes);
-    const wait = this.terminal.write(concatBytes(parts));
-    if (wait) await wait;
-  }
-
-  private addLine(parts: Uint8Array[], record: BatchRecord): void {
-    if (this.lineIsOpen) parts.push(NEWLINE);
-    if (record.value !== null) parts.push(record.value);
-    this.lineIsOpen = isOpenLine(record.headers);
-    if (!this.lineIsOpen) parts.push(NEWLINE);
-  }
-
-  private describe(partition: number, record: BatchRecord): Uint8Array {
-    const { offset, timestampMs } = record;
-    const time = new Date(timestampMs).toISOString();
-    const key = record.key === null ? null : displayText(record.key);
-    if (this.form === "metadata") {
-      const start = utf8(`${partition}\t${offset}\t${time}\t${key ?? "-"}\t`);
-      return concatBytes([start, record.value ?? new Uint8Array(0)]);
-    }
-    const value = record.value === null ? null : displayText(record.value);
-    return utf8(JSON.stringify({ partition, offset, time, key, value }));
-  }
 }

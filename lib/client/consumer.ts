@@ -58,11 +58,8 @@ export interface ConsumerOptions {
 
 /** How to stop. */
 export interface StopOptions {
-  /**
-   * Whether everything that was handed out counts as done and is committed. Default: the
-   * consumer's `autoCommit`. Say false when a message failed: it will be delivered again.
-   */
-  readonly commit?: boolean;
+  /** The message or batch handed out last failed: it is not committed, and delivered again. */
+  readonly failed?: boolean;
 }
 
 const COMMIT_MS = 1_000;
@@ -152,9 +149,9 @@ export class Consumer implements AsyncIterable<Message> {
     return taken === null ? null : messageOf(taken.topic, taken.partition, taken.records[0]);
   }
 
-  /** The same with all messages that were fetched of a partition and not handed out yet. */
-  async nextBatch(): Promise<MessageBatch | null> {
-    const taken = await this.takeNext(Infinity);
+  /** The same with all messages that were fetched of a partition, or the first `most` of them. */
+  async nextBatch(most: number = Infinity): Promise<MessageBatch | null> {
+    const taken = await this.takeNext(most);
     if (taken === null) return null;
     const { topic, partition, records } = taken;
     const messages = records.map((record) => messageOf(topic, partition, record));
@@ -192,20 +189,21 @@ export class Consumer implements AsyncIterable<Message> {
   }
 
   /**
-   * Ends the iteration, commits what was handed out (see {@link StopOptions}) and leaves the group,
-   * so that the others go on at once. Rejects where the commit failed; it has left all the same.
+   * Ends the iteration and leaves the group, so that the others go on at once. With `autoCommit`
+   * everything that was handed out counts as done and is committed before, except what has
+   * `failed`. Rejects where the commit failed; it has left all the same.
    */
   stop(options: StopOptions = {}): Promise<void> {
-    return this.stopping ??= this.end(options.commit ?? this.autoCommit);
+    return this.stopping ??= this.end(options.failed ?? false);
   }
 
-  private async end(commit: boolean): Promise<void> {
+  private async end(failed: boolean): Promise<void> {
     this.timer?.cancel();
     this.wakeUp();
     try {
-      if (commit) await this.commit();
+      if (!failed) this.inHand?.settle();
+      if (this.autoCommit) await this.commitDone();
     } finally {
-      this.lost = null;
       await this.membership.leave();
       for (const partition of [...this.partitions.values()]) partition.end();
       this.stopped.abort();

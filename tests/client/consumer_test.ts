@@ -62,7 +62,7 @@ Deno.test("the message in hand is not committed until the next one is asked for"
   await world.settle(member.consumer.next());
   await world.pass(3 * second);
   assertEquals(world.partition("t", 0).committed(), 1);
-  await world.settle(member.consumer.stop({ commit: false }));
+  await world.settle(member.consumer.stop({ failed: true }));
   assertEquals(world.partition("t", 0).committed(), 1);
   const next = world.join(["t"]);
   next.iterate();

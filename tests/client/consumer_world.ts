@@ -236,7 +236,7 @@ export class World {
     this.loss = 0;
     for (const { process, consumer } of this.members) {
       process.goOn();
-      await this.settle(consumer.stop({ commit: false }));
+      await this.settle(consumer.stop({ failed: true }));
     }
     this.managers.stop();
   }
