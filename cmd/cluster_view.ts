@@ -50,7 +50,7 @@ export function statusLines(status: ClusterStatus, stale: boolean, width: number
         broker.id,
         broker.address,
         broker.rack || "-",
-        broker.alive ? "alive" : "DEAD",
+        (broker.alive ? "alive" : "DEAD") + (broker.draining ? ", draining" : ""),
         ago(broker.lastHeartbeatMs),
         broker.led,
         broker.hosted,

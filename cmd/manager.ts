@@ -32,6 +32,17 @@ export const ownFlags = {
     default: "10s",
     help: "silence after which a broker is declared dead",
   },
+  replaceAfter: {
+    type: "duration",
+    default: "10m",
+    help: "time dead after which a broker's replicas are rebuilt elsewhere",
+  },
+  rebalance: {
+    type: "choice",
+    choices: ["auto", "off"],
+    default: "auto",
+    help: "even out replicas and leaders by itself, a few partitions at a time",
+  },
 } as const;
 
 export const command = defineCommand({
@@ -83,7 +94,8 @@ export const command = defineCommand({
       const metrics = new ManagerMetrics(systemClock);
       const timed = metrics.timed(node);
       const clock = systemClock;
-      const manager = new Manager({ node: timed, machine, rpc, clock, logger, liveness });
+      const upkeep = { replaceAfterMs: flags.replaceAfter, rebalancing: flags.rebalance };
+      const manager = new Manager({ node: timed, machine, rpc, clock, logger, liveness, upkeep });
       rpc.handle(metricsMethod.name, () => {
         const own = metrics.families(machine.state, manager.leaderships);
         const families = [...own, ...processFamilies(node.process)];

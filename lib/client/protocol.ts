@@ -16,3 +16,4 @@ export * from "./protocol_metrics.ts";
 export * from "./protocol_partitions.ts";
 export * from "./protocol_registrations.ts";
 export * from "./protocol_status.ts";
+export * from "./protocol_upkeep.ts";

@@ -119,6 +119,11 @@ export interface AssignedReplica {
   readonly leaderTerm: number;
   readonly membershipIndex: number;
   readonly settings: TopicSettings;
+  /**
+   * Set for the one broker whose replica of an earlier epoch goes on in this one: its offsets then
+   * go on at `endOffset` at the lowest.
+   */
+  readonly recovery: { readonly endOffset: number } | null;
 }
 export const assignedReplica: Codec<AssignedReplica> = record<AssignedReplica>({
   groupId: token,
@@ -131,6 +136,7 @@ export const assignedReplica: Codec<AssignedReplica> = record<AssignedReplica>({
   leaderTerm: whole,
   membershipIndex: whole,
   settings: topicSettings,
+  recovery: nullable(record<{ readonly endOffset: number }>({ endOffset: whole })),
 });
 
 /** Where a replica id is or was to be found. */

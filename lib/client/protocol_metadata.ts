@@ -152,7 +152,7 @@ export interface DeleteTopicRequest {
 export interface Changed {
   readonly version: number;
 }
-const changed = record<Changed>({ version: whole });
+export const changed = record<Changed>({ version: whole });
 
 export const createTopicMethod = method<CreateTopicRequest, Changed>(
   "manager.create_topic",

@@ -50,6 +50,10 @@ export interface BrokerStatus {
   /** Partitions whose known leader it is, and replicas that are placed on it. */
   readonly led: number;
   readonly hosted: number;
+  /** Replicas that it may have data of: also those that are on their way elsewhere. */
+  readonly held: number;
+  /** Whether it is being emptied. */
+  readonly draining: boolean;
 }
 const brokerStatus: Codec<BrokerStatus> = record<BrokerStatus>({
   id: name,
@@ -60,6 +64,8 @@ const brokerStatus: Codec<BrokerStatus> = record<BrokerStatus>({
   lastHeartbeatMs: nullable(whole),
   led: whole,
   hosted: whole,
+  held: whole,
+  draining: flag,
 });
 
 export interface PartitionStatus {

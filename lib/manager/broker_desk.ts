@@ -143,6 +143,12 @@ export class BrokerDesk {
   private refuseUnknown(replicaId: string): void {
     const { state } = this.options.machine;
     if (state.brokerOf(replicaId) !== undefined) return;
+    if (state.removed.has(replicaId)) {
+      throw new TrilogError(
+        "superseded",
+        `Cannot take heartbeat: identity ${replicaId} was removed from the cluster`,
+      );
+    }
     const successor = state.sortedBrokers().find((broker) => broker.superseded.includes(replicaId));
     if (successor !== undefined) {
       throw new TrilogError(

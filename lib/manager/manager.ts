@@ -20,13 +20,17 @@ import {
   type Consistency,
   createTopicMethod,
   deleteTopicMethod,
+  drainBrokerMethod,
   heartbeatBrokerMethod,
   type ManagerStatus,
   metadataMethod,
   type MetadataRequest,
   type Method,
   movePartitionMethod,
+  rebalanceMethod,
+  recoverPartitionMethod,
   registerBrokerMethod,
+  removeBrokerMethod,
 } from "../client/protocol.ts";
 import type { Call, RpcServer } from "../net/rpc.ts";
 import type { RaftStatus } from "../raft/types.ts";
@@ -37,9 +41,12 @@ import { type Command, decodeAnswer, encodeCommand } from "./command.ts";
 import { GroupDesk } from "./group_desk.ts";
 import { Liveness, type LivenessSettings } from "./liveness.ts";
 import type { MetadataMachine } from "./metadata.ts";
+import { drain, removeBroker } from "./drains.ts";
 import { place } from "./moves.ts";
+import { recover } from "./recoveries.ts";
 import { serveRegistrations } from "./registration_desk.ts";
 import { alterTopic, createTopic, deleteTopic } from "./topics.ts";
+import { UpkeepDesk, type UpkeepSettings } from "./upkeep_desk.ts";
 import { brokerStatuses, brokersView, partitionStatuses, topicsView } from "./views.ts";
 
 /** What the manager needs of its node; `lib/replica/node.ts` has it. */
@@ -63,17 +70,21 @@ export interface ManagerOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly liveness: LivenessSettings;
+  /** What this manager moves by itself while it leads; nothing by default. */
+  readonly upkeep?: UpkeepSettings;
 }
 
 /** Any question serves as a read barrier; this one has a short answer. */
 const BARRIER = pack("cluster");
 /** Time left for an answer's way back. */
 const MARGIN_MS = 200;
+const NO_UPKEEP: UpkeepSettings = { replaceAfterMs: Infinity, rebalancing: "off" };
 
 export class Manager {
   private readonly liveness: Liveness;
   private readonly desk: BrokerDesk;
   private readonly groupDesk: GroupDesk;
+  private readonly upkeep: UpkeepDesk;
   /** Term in which this manager leads and may trust its state; null while it does not lead. */
   private leadingTerm: number | null = null;
   /** How often this manager came to lead since it started. */
@@ -105,6 +116,13 @@ export class Manager {
         this.noticeLeadership();
         return this.leadingTerm;
       },
+    });
+    this.upkeep = new UpkeepDesk({
+      machine,
+      clock,
+      logger,
+      settings: options.upkeep ?? NO_UPKEEP,
+      run: (command, fields) => this.run(command, fields, ""),
     });
     machine.onPlacement(() => this.desk.releaseWaiting());
     this.serveAll();
@@ -184,6 +202,7 @@ export class Manager {
       movePartitionMethod,
       ({ requestId, ...fields }, call) => this.run(place, fields, requestId, call),
     );
+    this.serveUpkeep();
     serveRegistrations({
       machine: this.options.machine,
       serve: (method, run) => this.serve(method, run),
@@ -192,6 +211,28 @@ export class Manager {
     });
     this.serve(registerBrokerMethod, (request) => this.desk.register(request));
     this.serve(heartbeatBrokerMethod, (request, call) => this.desk.heartbeat(request, call));
+  }
+
+  /** Brokers that leave, the balance of the load, and lost partitions. */
+  private serveUpkeep(): void {
+    this.serve(
+      drainBrokerMethod,
+      ({ requestId, ...fields }, call) => this.run(drain, fields, requestId, call),
+    );
+    this.serve(
+      removeBrokerMethod,
+      ({ requestId, ...fields }, call) => this.run(removeBroker, fields, requestId, call),
+    );
+    this.serve(
+      recoverPartitionMethod,
+      ({ requestId, ...fields }, call) => this.run(recover, fields, requestId, call),
+    );
+    this.serve(rebalanceMethod, async (_, call) => {
+      this.requireLeadership("rebalance");
+      await this.barrier("linearizable", call);
+      this.requireLeadership("rebalance");
+      return this.upkeep.rebalance(this.leadingTerm!);
+    });
   }
 
   private serve<Request, Answer>(
@@ -242,6 +283,7 @@ export class Manager {
     this.liveness.startAfresh();
     this.desk.startAfresh();
     this.groupDesk.startAfresh();
+    this.upkeep.startAfresh();
   }
 
   private lookAfterLater(): void {
@@ -269,6 +311,7 @@ export class Manager {
       this.inBackground("declare brokers", this.run(declare, { term, ...judged }, ""));
     }
     this.desk.reportNews();
+    this.upkeep.look(term);
   }
 
   /** What fails is due again at the next look. */

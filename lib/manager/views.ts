@@ -7,6 +7,7 @@ import type {
   PartitionStatus,
   TopicMetadata,
 } from "../client/protocol.ts";
+import { held } from "./drains.ts";
 import type { LedPartition } from "./heartbeats.ts";
 import type { Broker, MetadataView, Topic } from "./state.ts";
 
@@ -45,7 +46,7 @@ export function assignmentsView(state: MetadataView, replicaId: string): Assignm
   const brokers = state.sortedBrokers();
   return {
     version: state.placementVersion,
-    replicas: state.sortedTopics().flatMap((topic) => assignedOf(topic, replicaId))
+    replicas: state.sortedTopics().flatMap((topic) => assignedOf(state, topic, replicaId))
       .sort((left, right) => left.groupId < right.groupId ? -1 : 1),
     tombstones: [...state.tombstones.values()]
       .filter((tombstone) => tombstone.replicaId === replicaId)
@@ -58,14 +59,20 @@ export function assignmentsView(state: MetadataView, replicaId: string): Assignm
         address: broker.address,
       }))
     ),
-    superseded: brokers.flatMap((broker) => broker.superseded),
+    superseded: [...brokers.flatMap((broker) => broker.superseded), ...state.removed],
   };
 }
 
-function assignedOf(topic: Topic, replicaId: string): Assignments["replicas"][number][] {
+function assignedOf(
+  { recoveries }: MetadataView,
+  topic: Topic,
+  replicaId: string,
+): Assignments["replicas"][number][] {
   return topic.partitions.flatMap((partition, number) => {
     if (!partition.placed.includes(replicaId)) return [];
     const { groupId, epoch, replicas, founders, retired } = partition;
+    const recovery = recoveries.get(groupId);
+    const survives = recovery?.epoch === epoch && recovery.survivor === replicaId;
     return [{
       groupId,
       epoch,
@@ -79,6 +86,7 @@ function assignedOf(topic: Topic, replicaId: string): Assignments["replicas"][nu
       leaderTerm: partition.leaderTerm,
       membershipIndex: partition.membershipIndex,
       settings: topic.settings,
+      recovery: survives ? { endOffset: recovery.endOffset } : null,
     }];
   });
 }
@@ -98,6 +106,8 @@ export function brokerStatuses(state: MetadataView, memory: LeaderMemory): Broke
     lastHeartbeatMs: memory.silentMs(broker.replicaId),
     led: partitions.filter(({ leader }) => leader === broker.replicaId).length,
     hosted: partitions.filter(({ replicas }) => replicas.includes(broker.replicaId)).length,
+    held: held(state, broker.replicaId),
+    draining: state.draining.has(broker.id),
   }));
 }
 

@@ -128,6 +128,7 @@ export class ObedientManagers {
       leaderTerm: 0,
       membershipIndex: 0,
       settings: { retentionBytes: 0, retentionMs: 0 },
+      recovery: null,
       ...wanted,
     });
   }

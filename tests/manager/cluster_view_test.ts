@@ -20,7 +20,7 @@ function manager(id: string, more: Partial<ManagerStatus> = {}): ManagerStatus {
 
 function broker(id: string, more: Partial<BrokerStatus> = {}): BrokerStatus {
   const base = { id, replicaId: `r-${id}`, address: `${id}:9101`, rack: "", alive: true };
-  return { ...base, lastHeartbeatMs: 400, led: 1, hosted: 2, ...more };
+  return { ...base, lastHeartbeatMs: 400, led: 1, hosted: 2, held: 2, draining: false, ...more };
 }
 
 function partition(more: Partial<PartitionStatus> = {}): PartitionStatus {
