@@ -4,6 +4,9 @@ import type { Operation } from "./history.ts";
 import type { CheckReport, PartReport, Violation } from "./linearizability.ts";
 import { describeOperation } from "./models/model.ts";
 
+/** Operations, or objects, that are listed one by one. */
+const MAX_ROWS = 40;
+
 /** Lines for people: the verdict first, then why. */
 export function explain(report: CheckReport): string[] {
   const { verdict, violation, operations, parts } = report;
@@ -15,8 +18,8 @@ export function explain(report: CheckReport): string[] {
     `unknown: the ${report.exhausted} budget ran out before ${
       undecided.length === 1 ? "one object was" : `${undecided.length} objects were`
     } decided (${counted})`,
-    ...undecided.slice(0, 10).map((part) => `  ${progressOf(part)}`),
-    ...(undecided.length > 10 ? [`  and ${undecided.length - 10} more`] : []),
+    ...undecided.slice(0, MAX_ROWS).map((part) => `  ${progressOf(part)}`),
+    ...(undecided.length > MAX_ROWS ? [`  and ${undecided.length - MAX_ROWS} more`] : []),
   ];
 }
 
@@ -25,7 +28,7 @@ export function windowSentence({ window, part, isSmallest }: Violation): string 
   const [subject, verb] = window.length === 1
     ? ["This operation", "cannot be given a place in any order"]
     : [`These ${window.length} operations`, "cannot be ordered"];
-  const doubt = isSmallest ? "" : " (there may be fewer: the budget ended)";
+  const doubt = isSmallest ? "" : " (the budget ended before the smallest were found)";
   return part.operations.length === window.length
     ? `${subject} ${verb}${doubt}:`
     : `${subject} ${verb}, whatever the others did and in whatever order they came${doubt}:`;
@@ -48,7 +51,7 @@ export function nameOf({ name }: PartReport): string {
 function explainViolation(violation: Violation): string[] {
   const { part, blocked, window } = violation;
   const name = nameOf(part);
-  const rows = window.map((operation) => [
+  const rows = window.slice(0, MAX_ROWS).map((operation) => [
     `process ${operation.process}`,
     describeOperation(operation),
     spanOf(operation),
@@ -60,6 +63,7 @@ function explainViolation(violation: Violation): string[] {
     ...rows.map(([process, what, span]) =>
       `  ${process.padEnd(widths[0])}  ${what.padEnd(widths[1])}  ${span}`
     ),
+    ...(window.length > MAX_ROWS ? [`  and ${window.length - MAX_ROWS} more`] : []),
     `The longest order: ${progressOf(part)}.`,
     `No order gets past the answer to: process ${blocked.process}, ${describeOperation(blocked)}.`,
   ];

@@ -14,7 +14,7 @@ import { MemoryMeter, OutOfMemory } from "./memory_meter.ts";
 import type { Model } from "./models/model.ts";
 import { type ModelName, modelNamed } from "./models/models.ts";
 import { Search } from "./search.ts";
-import { StateSpace, type Step, stepsOf } from "./state_space.ts";
+import { StateSpace, type Step, type Steps, stepsOf } from "./state_space.ts";
 import { smallestWindow } from "./window.ts";
 
 const MIB = 1024 * 1024;
@@ -153,7 +153,7 @@ class Check {
 
 /** One object and its search, which begins with its first turn. */
 class Part {
-  private readonly steps: readonly Step[];
+  private readonly steps: Steps;
   private verdict: Verdict = "unknown";
   private space: StateSpace | null = null;
   private search: Search | null = null;
@@ -189,13 +189,13 @@ class Part {
   }
 
   violation(isOutOfTime: () => boolean): Omit<Violation, "part"> {
-    const { blocked } = this.search!;
+    const blocked = this.search!.blocked.operation;
     const space = this.space!;
     this.keepOrder();
     this.search!.release();
     const window = smallestWindow(this.steps, space, blocked, this.meter, isOutOfTime);
     return {
-      blocked: blocked.operation,
+      blocked,
       window: window.steps.map(({ operation }) => operation),
       isSmallest: window.isSmallest,
     };
@@ -224,7 +224,7 @@ class Part {
   private begun(): Search {
     this.space ??= new StateSpace(this.model, this.meter);
     this.search ??= new Search(
-      this.steps.map((step) => {
+      this.steps.narrowed.map((step) => {
         const { calledAt, returnedAt } = step.operation;
         return { step, from: calledAt, until: returnedAt };
       }),

@@ -25,23 +25,37 @@ export interface Step<State = unknown> {
   readonly kind: number;
 }
 
-/** The steps of operations, with those left out that say nothing. */
+/** The steps of one object's operations, with those left out that say nothing. */
+export interface Steps<State = unknown> {
+  /** Each with all that may be done in its place. */
+  readonly plain: readonly Step<State>[];
+  /** The same, narrowed to what the answers of all of them allow. */
+  readonly narrowed: readonly Step<State>[];
+}
+
 export function stepsOf<State>(
   model: Model<State>,
   operations: readonly Operation[],
-): Step<State>[] {
+): Steps<State> {
   const kinds = new Map<string, number>();
-  const steps: Step<State>[] = [];
-  for (const operation of operations) {
-    const action = model.actionOf(operation);
-    if (action === null) continue;
+  const stepOf = (operation: Operation, action: Action<State>, origin: string): Step<State> => {
     const { f, key, input, outcome, output, error } = operation;
-    const text = canonicalText([f, key, input, outcome, output, error]);
+    const text = origin + (action.kind ?? canonicalText([f, key, input, outcome, output, error]));
     const kind = kinds.get(text) ?? kinds.size;
     kinds.set(text, kind);
-    steps.push({ operation, action, kind });
+    return { operation, action, kind };
+  };
+  const plain: Step<State>[] = [];
+  for (const operation of operations) {
+    const action = model.actionOf(operation);
+    if (action !== null) plain.push(stepOf(operation, action, "plain "));
   }
-  return steps;
+  if (model.narrow === undefined) return { plain, narrowed: plain };
+  const narrow = model.narrow(operations);
+  const narrowed = plain.map(({ operation, action }) =>
+    stepOf(operation, narrow(operation, action), "narrowed ")
+  );
+  return { plain, narrowed };
 }
 
 export class StateSpace<State = unknown> {

@@ -11,11 +11,12 @@
 import type { MemoryMeter } from "./memory_meter.ts";
 import { OutOfMemory } from "./memory_meter.ts";
 import { Search, type TimedStep } from "./search.ts";
-import type { StateSpace, Step } from "./state_space.ts";
+import type { Operation } from "./history.ts";
+import type { StateSpace, Step, Steps } from "./state_space.ts";
 
 const SLICE = 4_096;
-/** Steps of all searches for the window together. */
-const MAX_STEPS = 20_000_000;
+/** Steps of all searches for one window together. */
+const MAX_STEPS = 500_000;
 
 export interface Window {
   /** In the order of invocation. */
@@ -25,40 +26,51 @@ export interface Window {
 }
 
 /**
- * The window of a history that a search over `space` has found impossible, `blocked` being the step
- * whose return no order gets past.
+ * The window of a history that a search over `space` has found impossible, `blocked` being the
+ * operation whose answer no order gets past. The window is looked for among the plain steps: what
+ * they may do does not depend on answers that it leaves out. Only if that takes too long is it
+ * looked for among the narrowed ones.
  */
 export function smallestWindow(
-  steps: readonly Step[],
+  { plain, narrowed }: Steps,
   space: StateSpace,
-  blocked: Step,
+  blocked: Operation,
   meter: MemoryMeter,
   isOutOfTime: () => boolean,
 ): Window {
-  return new WindowFinder(steps, space, blocked, meter, isOutOfTime).find();
+  const reachable = Array.from({ length: space.size }, (_, state) => state);
+  const findAmong = (steps: readonly Step[]) =>
+    new WindowFinder(steps, reachable, space, blocked, meter, isOutOfTime).find();
+  const window = findAmong(plain);
+  if (window.isSmallest || plain === narrowed) return window;
+  const { steps } = findAmong(narrowed);
+  return steps.length < window.steps.length ? { steps, isSmallest: false } : window;
 }
 
 class WindowFinder {
+  private readonly all: readonly TimedStep[];
+  /** What there is until the answer that no order gets past. */
   private readonly prefix: readonly TimedStep[];
-  /** Every state that an order of some of the operations leads to. */
-  private readonly reachable: readonly number[];
   private stepsLeft = MAX_STEPS;
   private isExhausted = false;
 
   constructor(
     steps: readonly Step[],
+    /** Every state that an order of some of the operations leads to. */
+    private readonly reachable: readonly number[],
     private readonly space: StateSpace,
-    private readonly blocked: Step,
+    private readonly blocked: Operation,
     private readonly meter: MemoryMeter,
     private readonly isOutOfTime: () => boolean,
   ) {
-    const end = blocked.operation.returnedAt!;
-    this.prefix = steps.filter(({ operation }) => operation.calledAt < end).map((step) => {
+    this.all = steps.map((step) => {
       const { calledAt, returnedAt } = step.operation;
-      const until = returnedAt === null || returnedAt > end ? null : returnedAt;
-      return { step, from: calledAt, until };
+      return { step, from: calledAt, until: returnedAt };
     });
-    this.reachable = Array.from({ length: space.size }, (_, state) => state);
+    const end = blocked.returnedAt!;
+    this.prefix = this.all.filter(({ from }) => from < end).map((timed) =>
+      timed.until !== null && timed.until > end ? { ...timed, until: null } : timed
+    );
   }
 
   find(): Window {
@@ -71,14 +83,16 @@ class WindowFinder {
   /** The latest beginning such that what follows has no order from any state. */
   private latestCut(): { timed: readonly TimedStep[]; starts: readonly number[] } {
     const begins = this.prefix.filter(({ from, until }) =>
-      until !== null && from <= this.blocked.operation.calledAt
+      until !== null && from <= this.blocked.calledAt
     ).map(({ from }) => from).reverse();
     for (let at = 0; at < begins.length; at = Math.max(at + 1, Math.floor(at * 1.5))) {
       const timed = this.cutAt(begins[at]);
       if (this.isImpossible(timed, this.reachable)) return { timed, starts: this.reachable };
       if (this.isExhausted) break;
     }
-    return { timed: this.prefix, starts: [0] };
+    // Answers that came later may have narrowed the search that found the contradiction.
+    const isPrefixEnough = !this.isExhausted && this.isImpossible(this.prefix, [0]);
+    return { timed: isPrefixEnough ? this.prefix : this.all, starts: [0] };
   }
 
   private cutAt(begin: number): TimedStep[] {
@@ -90,7 +104,7 @@ class WindowFinder {
   /** Relaxes all that can be, in ever smaller groups. */
   private reduce(timed: readonly TimedStep[], starts: readonly number[]): readonly TimedStep[] {
     let reduced = timed;
-    const needed = timed.filter(({ step, until }) => until !== null && step !== this.blocked);
+    const needed = timed.filter(({ until }) => until !== null);
     let size = needed.length;
     while (size >= 1) {
       for (let at = 0; at < needed.length; at += size) {

@@ -212,6 +212,21 @@ Deno.test("operations of unknown outcome that change nothing do not multiply the
   assertEquals(report.verdict, "not_linearizable");
 });
 
+Deno.test("appends of unknown outcome, seen or not, do not multiply the work", () => {
+  const options = { clients: 10, operations: 5_000, keys: 1, unknown: 0.03 };
+  const events = simulatedHistory("queue", new Prng(5), options);
+  const right = checkHistory(operationsOf(events), "queue", { maxSteps: 50_000 });
+  assertEquals(right.verdict, "linearizable");
+  const reads = events.filter(({ type, f, value }) =>
+    type === "ok" && f === "read" && value !== null
+  );
+  const lost = reads[reads.length >> 1];
+  const changed = events.map((event) => event === lost ? { ...event, value: null } : event);
+  const wrong = checkHistory(operationsOf(changed), "queue", { maxSteps: 50_000 });
+  assertEquals(wrong.verdict, "not_linearizable");
+  assert(wrong.violation!.window.length <= 3, "and the window is small");
+});
+
 Deno.test("a history of 20,000 operations of one object is read in one pass", () => {
   const options = { clients: 10, operations: 20_000, keys: 1, unknown: 0 };
   const operations = operationsOf(simulatedHistory("queue", new Prng(3), options));

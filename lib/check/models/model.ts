@@ -15,6 +15,8 @@ export interface Action<State> {
    * an unknown outcome it is the state if it took effect; null where it has none.
    */
   step(state: State): State | null;
+  /** Actions with equal kinds do the same; without it, only those of equal operations do. */
+  readonly kind?: string;
 }
 
 export interface Model<State> {
@@ -30,6 +32,14 @@ export interface Model<State> {
    * failed, or is a read of unknown outcome. Throws `malformed` for what the model does not know.
    */
   actionOf(operation: Operation): Action<State> | null;
+  /**
+   * Knowing all operations of one object, narrows the action of each to what none of their answers
+   * contradicts, so that a wrong turn is noticed when it is taken. It must leave every order of all
+   * operations possible that was so before.
+   */
+  readonly narrow?: (
+    operations: readonly Operation[],
+  ) => (operation: Operation, action: Action<State>) => Action<State>;
   /** Equal texts mean equal states. */
   textOf(state: State): string;
   /** The state for people; may be cut short. */

@@ -49,6 +49,7 @@ export function queueModel(): Model<Log> {
     initial: emptyLog(),
     partOf: keyOf,
     actionOf: (operation) => actionOf(operation, after),
+    narrow: (operations) => narrowing(operations, after),
     // `before` is the first object made with its text, so its number stands for what it holds.
     textOf: ({ length, last, before }) => length === 0 ? "" : `${before.number} ${last}`,
     describe: ({ length, last }) =>
@@ -64,10 +65,9 @@ function emptyLog(): Log {
   return empty;
 }
 
-function actionOf(
-  operation: Operation,
-  after: (log: Log, message: string) => Log,
-): Action<Log> | null {
+type Append = (log: Log, message: string) => Log;
+
+function actionOf(operation: Operation, after: Append): Action<Log> | null {
   const { f, input, outcome, output } = operation;
   switch (f) {
     case "append": {
@@ -92,6 +92,48 @@ function actionOf(
     default:
       throw unknownFunction(operation, "queue", "append, read and end");
   }
+}
+
+/** Stands for any message of unknown outcome that no answer shows: the text of no value. */
+const UNSEEN = "unseen";
+
+/**
+ * A log never changes behind its end, so every answer about an offset holds for ever: an append of
+ * unknown outcome has not taken an offset where others are seen, nor one elsewhere when it was seen
+ * already. Those that nobody saw are all alike.
+ */
+function narrowing(operations: readonly Operation[], after: Append) {
+  const seenAt = new Map<number, Set<string>>();
+  const offsetsOf = new Map<string, Set<number>>();
+  const appends = new Map<string, number>();
+  for (const { f, input, output, outcome } of operations) {
+    const message = canonicalText(f === "append" ? input : output);
+    if (f === "append") appends.set(message, (appends.get(message) ?? 0) + 1);
+    const offset = f === "append" ? output : input;
+    if (outcome !== "ok" || f === "end" || output === null) continue;
+    entryOf(seenAt, offset as number).add(message);
+    entryOf(offsetsOf, message).add(offset as number);
+  }
+  return (operation: Operation, action: Action<Log>): Action<Log> => {
+    if (operation.f !== "append" || operation.outcome !== "unknown") return action;
+    const message = canonicalText(operation.input);
+    const offsets = offsetsOf.get(message);
+    const isElsewhere = offsets !== undefined && offsets.size >= appends.get(message)!;
+    const step = (log: Log) => {
+      const seen = seenAt.get(log.length);
+      const fits = seen === undefined ? !isElsewhere : seen.has(message);
+      return fits ? after(log, offsets === undefined ? UNSEEN : message) : null;
+    };
+    return { readOnly: false, step, ...(offsets === undefined ? { kind: UNSEEN } : {}) };
+  };
+}
+
+function entryOf<Key, Item>(sets: Map<Key, Set<Item>>, key: Key): Set<Item> {
+  const known = sets.get(key);
+  if (known !== undefined) return known;
+  const made = new Set<Item>();
+  sets.set(key, made);
+  return made;
 }
 
 /** The message at an offset below the log's length. */
