@@ -1,21 +1,22 @@
-/** `trilog cluster`: the state of a queue cluster, and moves of its partitions. */
+/** `trilog cluster`: the state of a queue cluster, moves of its partitions, and its upkeep. */
 
 import { sleep } from "../lib/base/clock.ts";
 import { toTrilogError, TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { bootstrapFlags, securityFlags } from "../lib/cli/common_flags.ts";
 import { defineCommand } from "../lib/cli/command.ts";
-import { printError, type Terminal } from "../lib/cli/terminal.ts";
+import type { Terminal } from "../lib/cli/terminal.ts";
 import {
   type ClusterStatus,
   clusterStatusMethod,
   movePartitionMethod,
 } from "../lib/client/protocol.ts";
+import { drain, rebalance, remove } from "./cluster_brokers.ts";
 import { partitionRows, statusLines, statusObject } from "./cluster_view.ts";
 import { type Ask, newRequestId, withManagers } from "./managers_client.ts";
+import { aborted, waitUntilDone } from "./progress_line.ts";
 
 const WATCH_MS = 1_000;
-const POLL_MS = 300;
 /** A look at a cluster in trouble must not take long. */
 const LINEARIZABLE_MS = 4_000;
 const STALE_MS = 2_000;
@@ -72,21 +73,18 @@ const move = defineCommand({
       const { topic, partition } = parsePartition(args.partition);
       const requestId = newRequestId();
       await ask(movePartitionMethod, { requestId, topic, partition, brokers: flags.to });
-      let told = "";
-      for (;;) {
-        const row = await readPartition(ask, topic, partition);
-        const settled = [...row.voters].sort().join() === [...flags.to].sort().join();
-        if (settled) {
-          await terminal.print(
-            json ? JSON.stringify(row) : `${args.partition} is on ${row.voters.join(", ")}`,
-          );
-          return 0;
-        }
-        const state = `${args.partition} is ${row.state}: on ${row.voters.join(", ") || "nobody"}`;
-        if (state !== told) printError(terminal, told = state);
-        await Promise.race([sleep(systemClock, POLL_MS), aborted(signal)]);
-        if (signal.aborted) return 0;
-      }
+      const look = async () => {
+        const { state, voters } = await readPartition(ask, topic, partition);
+        const text = `${args.partition} is ${state}: on ${voters.join(", ") || "nobody"}`;
+        const done = [...voters].sort().join() === [...flags.to].sort().join();
+        return { text, done };
+      };
+      if (!await waitUntilDone(terminal, signal, look)) return 0;
+      const row = await readPartition(ask, topic, partition);
+      await terminal.print(
+        json ? JSON.stringify(row) : `${args.partition} is on ${row.voters.join(", ")}`,
+      );
+      return 0;
     }),
 });
 
@@ -94,7 +92,7 @@ export const command = defineCommand({
   name: "cluster",
   summary: "look after a queue cluster",
   examples: ["trilog cluster status", "trilog cluster move logs/0 --to b1,b2,b4"],
-  subcommands: [status, move],
+  subcommands: [status, drain, remove, rebalance, move],
 });
 
 function parsePartition(text: string): { topic: string; partition: number } {
@@ -133,11 +131,4 @@ async function readStatus(ask: Ask): Promise<[status: ClusterStatus, stale: bool
 function shownWidth(terminal: Terminal): number {
   if (!terminal.stdoutIsTerminal || terminal.columns() < NARROWEST) return Infinity;
   return terminal.columns();
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 }
