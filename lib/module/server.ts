@@ -214,6 +214,7 @@ export class RaftServer {
 
   /** Does all that the core has decided, and all that follows from that. */
   private settle(): void {
+    if (this.killed) return;
     if (!this.restored) this.applySnapshot(this.persister.readSnapshot());
     this.cut();
     for (;;) {

@@ -167,6 +167,35 @@ Deno.test("calls that arrive twice change nothing", () =>
     await trio.everywhere(["1 command a", "2 command b", "3 command c"]);
   }));
 
+Deno.test("a server alone leads at once, and agrees with itself", () =>
+  inVirtualTime(async ({ world }) => {
+    const { clock, random } = world;
+    const applied: string[] = [];
+    const server = make(
+      [{ call: () => Promise.resolve(null) }],
+      0,
+      new MemoryPersister(),
+      (message) => {
+        if (message.kind === "command") applied.push(textOf(message.command));
+      },
+      { clock, random },
+    );
+    await world.sleep(20);
+    assertEquals(server.start(utf8("a")), { index: 1, term: 1, isLeader: true });
+    await world.sleep(1);
+    assertEquals(applied, ["a"]);
+    server.kill();
+  }));
+
+Deno.test("a service that kills its server while it applies gets nothing more", () =>
+  inVirtualTime(async (trio) => {
+    trio.onApply = (id) => trio.servers[id].kill();
+    const leader = await trio.startAll().leader();
+    for (const text of ["a", "b"]) trio.servers[leader].start(utf8(text));
+    await trio.world.sleep(2000);
+    assertEquals(trio.applied[leader], ["1 command a"]);
+  }));
+
 Deno.test("a follower takes no command and says so", () =>
   inVirtualTime(async (trio) => {
     const leader = await trio.startAll().leader();

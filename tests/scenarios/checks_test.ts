@@ -1,11 +1,13 @@
 /** The scenarios notice what they are for: servers with a fault put in fail them. */
 
-import { assertRejects } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
+import { walkSync } from "@std/fs";
+import { join } from "@std/path";
 import { textOf, utf8 } from "../../lib/base/bytes.ts";
 import { MemoryPersister, RaftServer } from "../../lib/module/mod.ts";
 import { decodeState, encodeRecord } from "../../lib/module/wire.ts";
 import { KvServer } from "./kv/kv_server.ts";
-import { scenarios } from "./scenarios.ts";
+import { raftTests, scenarios } from "./scenarios.ts";
 import { play } from "./world.ts";
 
 /** Replaces methods while `run` runs. */
@@ -90,4 +92,19 @@ Deno.test("reads of a server's own state are not linearizable", () => {
   return withFault(prototype, { handle: hasty }, async () => {
     await fails("kv: all of it", "linearizable");
   });
+});
+
+/** `deno test -A --filter election` runs two tests of the whole tree: the course's. */
+Deno.test("no other test answers to the filter that picks the two basic ones", () => {
+  const root = join(import.meta.dirname!, "..");
+  const others: string[] = [];
+  for (const { path } of walkSync(root, { exts: [".ts"], includeDirs: false })) {
+    const names = Deno.readTextFileSync(path).matchAll(/Deno\.test\(\s*(["'`])(.*?)\1/g);
+    for (const [, , name] of names) {
+      if (name.includes("election")) others.push(`rename this test, without that word: ${name}`);
+    }
+  }
+  assertEquals(others, []);
+  const ours = raftTests.map(({ name }) => name).filter((name) => name.includes("election"));
+  assertEquals(ours, ["initial election", "re-election"]);
 });
