@@ -114,8 +114,9 @@ class Twin {
       return answer;
     };
     const key = random.pick(KEYS);
-    if (random.chance(0.5)) store.set(key, String(random.below(3)), random.pick([null, 1, 30]));
-    else if (random.chance(0.5)) store.delete(key);
+    const dice = random.below(4);
+    if (dice < 2) store.set(key, String(random.below(3)), random.pick([null, 1, 30]));
+    else if (dice === 2) store.delete(key);
     else store.cas(key, String(random.below(3)), "x");
     store.applyBytes = apply;
     const question = encodeQuestion({ op: "changes", prefix: utf8(""), after: 0 });

@@ -8,6 +8,7 @@ import { Host } from "../../lib/replica/host.ts";
 import { raftOptions } from "../../lib/replica/raft_options.ts";
 import type { Replica } from "../../lib/replica/replica.ts";
 import type { StateMachine } from "../../lib/replica/state_machine.ts";
+import type { ReplicaObserver } from "../../lib/replica/story.ts";
 import { exactClock, SimClock } from "../../lib/sim/clock.ts";
 import { SimDisk } from "../../lib/sim/disk.ts";
 import { SimNetwork } from "../../lib/sim/network.ts";
@@ -41,6 +42,9 @@ export class Register implements StateMachine {
 
 export interface Node {
   readonly id: string;
+  clock: SimClock;
+  /** Frames that it sent to peers. */
+  framesSent: number;
   readonly disk: SimDisk;
   process: SimProcess;
   host: Host;
@@ -53,10 +57,21 @@ export class TestCluster {
   readonly network: SimNetwork;
   readonly nodes: Node[] = [];
   readonly membership: Membership;
+  /** Leases of every group, set before the nodes are started; none by default. */
+  readonly lease: Parameters<typeof raftOptions>[1];
+  /** Watches the replicas of a node. */
+  observer: ((node: Node) => ReplicaObserver) | undefined;
   segmentBytes = 64 * 1024;
   restAfterMs = 1_000;
 
-  constructor(size: number, readonly groups: readonly string[] = ["g"], seed = 1) {
+  constructor(
+    size: number,
+    readonly groups: readonly string[] = ["g"],
+    seed = 1,
+    options: Pick<Partial<TestCluster>, "lease" | "observer"> = {},
+  ) {
+    this.lease = options.lease;
+    this.observer = options.observer;
     this.random = new Prng(seed);
     this.network = new SimNetwork(this.scheduler, this.random.fork());
     const ids = Array.from({ length: size }, (_, at) => `n${at + 1}`);
@@ -74,7 +89,8 @@ export class TestCluster {
   add(id: string): Node {
     const process = new SimProcess(this.scheduler, id);
     const disk = new SimDisk(process, this.random.fork());
-    const node: Node = { id, disk, process, host: undefined!, fatal: null };
+    const started = { clock: undefined!, host: undefined! };
+    const node: Node = { id, disk, process, ...started, framesSent: 0, fatal: null };
     this.nodes.push(node);
     this.start(node);
     return node;
@@ -83,7 +99,13 @@ export class TestCluster {
   start(node: Node): void {
     const { process } = node;
     const clock = new SimClock(process, exactClock);
+    node.clock = clock;
     const transport = this.network.listen(process, node.id, `${node.id}:1`);
+    const send = transport.send.bind(transport);
+    transport.send = (to, group, body) => {
+      node.framesSent += 1;
+      send(to, group, body);
+    };
     for (const id of this.membership.voters) transport.setAddress(id, `${id}:1`);
     node.host = new Host({
       self: node.id,
@@ -107,7 +129,9 @@ export class TestCluster {
         segmentBytes: this.segmentBytes,
       });
       const machine = new Register();
-      node.host.open({ group, machine, store, raft: raftOptions(TIMING), compaction: "previous" });
+      const raft = raftOptions(TIMING, this.lease);
+      const observer = this.observer?.(node);
+      node.host.open({ group, machine, store, raft, compaction: "previous", observer });
     }
   }
 
