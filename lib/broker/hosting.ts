@@ -63,7 +63,6 @@ export interface Beginning extends PartitionIdentity {
 }
 
 const NOBODY: Membership = { voters: [], outgoing: [], learners: [], learnersNext: [], nodes: {} };
-export const NO_FLOOR: LogId = { index: 0, term: 0 };
 
 export class Hosting {
   private readonly groups = new Map<string, Hosted>();

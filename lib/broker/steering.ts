@@ -30,9 +30,10 @@ export interface SteeringOptions {
 const LOOK_MS = 100;
 const RECONCILE_MS = 500;
 /** Creating and opening replicas may keep the process this long at a stretch. */
-const STRETCH_MS = 20;
-/** Then messages, heartbeats and requests have the process for themselves. */
-const PAUSE_MS = 5;
+const STRETCH_MS = 10;
+/** A timer that fires so much too late shows that the process has enough to do. */
+const LATE_MS = 10;
+const LONGEST_PAUSE_MS = 200;
 /** A leader of less than this age stays, and hands over no more often than this. */
 const SETTLE_MS = 1_000;
 const TRANSFER_PAUSE_MS = 5_000;
@@ -184,12 +185,28 @@ export class Steering {
       let stretchMs = clock.monotonicMs();
       for (const action of plan.filter((one) => !isQuick(one))) {
         if (!this.attempt(action)) return;
-        if (clock.monotonicMs() - stretchMs < STRETCH_MS) continue;
-        await sleep(clock, PAUSE_MS);
+        const busyMs = clock.monotonicMs() - stretchMs;
+        if (busyMs < STRETCH_MS) continue;
+        await this.pause(busyMs);
         stretchMs = clock.monotonicMs();
         finished = assignments === this.assignments && stretchMs - plannedMs < RECONCILE_MS;
         if (!finished || this.stopped) break;
       }
+    }
+  }
+
+  /**
+   * Leaves the process to messages and heartbeats for as long as it was kept from them, and longer
+   * while they are late: groups that lose their leaders over it make more work than they save.
+   */
+  private async pause(busyMs: number): Promise<void> {
+    const { clock } = this.options;
+    for (let pauseMs = busyMs;;) {
+      const startMs = clock.monotonicMs();
+      await sleep(clock, pauseMs);
+      const lateMs = clock.monotonicMs() - startMs - pauseMs;
+      if (lateMs < LATE_MS) return;
+      pauseMs = Math.min(lateMs * 2, LONGEST_PAUSE_MS);
     }
   }
 
