@@ -4,8 +4,13 @@ import { systemClock } from "../lib/base/system_clock.ts";
 import { TrilogError } from "../lib/base/errors.ts";
 import { explain } from "../lib/check/explain.ts";
 import { type History, type Operation, readHistory } from "../lib/check/history.ts";
-import { checkHistory, type CheckReport, type Verdict } from "../lib/check/linearizability.ts";
-import { MODEL_NAMES } from "../lib/check/models/models.ts";
+import {
+  checkInTurns,
+  type CheckOptions,
+  type CheckReport,
+  type Verdict,
+} from "../lib/check/linearizability.ts";
+import { MODEL_NAMES, type ModelName } from "../lib/check/models/models.ts";
 import { pictureOf } from "../lib/check/picture.ts";
 import { defineCommand } from "../lib/cli/command.ts";
 import { exitStatus } from "../lib/cli/program.ts";
@@ -48,14 +53,13 @@ export const command = defineCommand({
   async run({ args, flags, json, terminal }) {
     const startMs = systemClock.monotonicMs();
     const elapsedMs = () => systemClock.monotonicMs() - startMs;
-    const { history, report } = unreadableIsUsage(() => {
-      const history = readHistory(readText(args.history));
-      const report = checkHistory(history.operations, flags.model, {
+    const history = await unreadableIsUsage(() => readHistory(readText(args.history)));
+    const report = await unreadableIsUsage(() =>
+      checkWithPauses(history.operations, flags.model, {
         memoryBytes: flags.memory,
         isOutOfTime: () => elapsedMs() > flags.budget,
-      });
-      return { history, report };
-    });
+      })
+    );
     if (flags.html !== undefined) writeText(flags.html, pictureOf(report));
     if (json) await terminal.print(JSON.stringify(reportObject(history, report, elapsedMs())));
     else {
@@ -97,10 +101,24 @@ function operationObject(operation: Operation) {
   return { number, process, f, key, input, outcome, output, error, ...times };
 }
 
+/** Lets signals in after each turn, so that Ctrl-C ends a long search. */
+async function checkWithPauses(
+  operations: readonly Operation[],
+  model: ModelName,
+  options: CheckOptions,
+): Promise<CheckReport> {
+  const turns = checkInTurns(operations, model, options);
+  for (;;) {
+    const { done, value } = turns.next();
+    if (done) return value;
+    await new Promise<void>((resolve) => systemClock.nextTurn(resolve));
+  }
+}
+
 /** The status of what is not linearizable must not be that of a history that cannot be read. */
-function unreadableIsUsage<T>(run: () => T): T {
+async function unreadableIsUsage<T>(run: () => T | Promise<T>): Promise<T> {
   try {
-    return run();
+    return await run();
   } catch (thrown) {
     if (!(thrown instanceof TrilogError) || thrown.code !== "malformed") throw thrown;
     throw new TrilogError("usage", thrown.message, { cause: thrown });

@@ -79,6 +79,19 @@ export function checkHistory(
   modelName: ModelName,
   options: CheckOptions = {},
 ): CheckReport {
+  const turns = checkInTurns(operations, modelName, options);
+  for (;;) {
+    const { done, value } = turns.next();
+    if (done) return value;
+  }
+}
+
+/** The same, stopping after each turn, so that the caller can see to other things. */
+export function checkInTurns(
+  operations: readonly Operation[],
+  modelName: ModelName,
+  options: CheckOptions = {},
+): Generator<void, CheckReport, void> {
   return new Check(operations, modelName, options).run();
 }
 
@@ -100,7 +113,7 @@ class Check {
     this.parts = [...byName].map(([name, own]) => new Part(name, own, model, this.meter));
   }
 
-  run(): CheckReport {
+  *run(): Generator<void, CheckReport, void> {
     let waiting = this.parts;
     for (let turn = FIRST_TURN; waiting.length > 0; turn = Math.min(turn * 2, LONGEST_TURN)) {
       const undecided: Part[] = [];
@@ -112,6 +125,7 @@ class Check {
         if (outcome === "impossible") return this.report(this.violationOf(part));
         if (outcome === "running") undecided.push(part);
         if (outcome === "out_of_memory") this.exhausted = "memory";
+        yield;
       }
       waiting = undecided;
     }

@@ -51,7 +51,7 @@ export function pictureOf(report: CheckReport): string {
     violation === null ? explanation(report) : windowTable(violation),
     LEGEND,
     ...parts.map((part) => partPicture(part, part === violation?.part ? violation : null)),
-    left > 0 ? `<p>${left} more objects are not shown.</p>` : "",
+    left > 0 ? `<p>Objects that are not shown: ${left}.</p>` : "",
     `</body></html>`,
     "",
   ].join("\n");
@@ -93,7 +93,7 @@ function partPicture(part: PartReport, violation: Violation | null): string {
   const { order, operations, stateAfter } = part;
   const hidden = operations.length - shown.length;
   const caption = `${order.length} of ${operations.length} operations in order, leading to ` +
-    stateAfter + (hidden > 0 ? `; ${hidden} operations are not shown` : "");
+    stateAfter + (hidden > 0 ? `; operations that are not shown: ${hidden}` : "");
   return [
     `<h2>${escaped(nameOf(part) || "the history")}</h2>`,
     `<p>${escaped(caption)}</p>`,
