@@ -95,6 +95,22 @@ export class QueueCluster {
     await this.done(["topic", "create", name, "--partitions", String(partitions)]);
   }
 
+  /** Waits until every partition is on the wanted brokers, all of them alive. */
+  async allOk(): Promise<void> {
+    await eventually("every partition to be ok", async () => {
+      const { partitions } = await this.status();
+      return partitions.every(({ state }) => state === "ok") || null;
+    });
+  }
+
+  /** Waits until a broker has that many replicas on its disk. */
+  async hosts(broker: Server, replicas: number): Promise<void> {
+    const directory = join(this.data, broker.id, "groups");
+    await eventually(`${replicas} replicas on ${broker.id}`, () => {
+      return [...Deno.readDirSync(directory)].length === replicas || null;
+    });
+  }
+
   /** The broker that leads a partition, as the managers know. */
   async leader(topic: string, partition = 0): Promise<Server> {
     return await eventually(`a leader of ${topic}/${partition}`, async () => {
@@ -117,11 +133,19 @@ export class QueueCluster {
 /** The part of `cluster status --json` that tests look at. */
 export interface ClusterStatus {
   readonly managers: readonly { readonly id: string; readonly role: string }[];
-  readonly brokers: readonly { readonly id: string; readonly alive: boolean }[];
+  readonly brokers: readonly {
+    readonly id: string;
+    readonly alive: boolean;
+    readonly led: number;
+    readonly hosted: number;
+    readonly held: number;
+  }[];
   readonly partitions: readonly {
     readonly topic: string;
     readonly partition: number;
+    readonly state: string;
     readonly leader: string | null;
+    readonly voters: readonly string[];
   }[];
 }
 
