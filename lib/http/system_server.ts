@@ -5,7 +5,7 @@
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import { concatBytes } from "../base/bytes.ts";
+import { concatBytes, utf8 } from "../base/bytes.ts";
 import { toTrilogError, TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { failure, type HttpAnswer, type HttpRequest } from "./message.ts";
@@ -102,8 +102,13 @@ export class HttpServer {
   private send(response: ServerResponse, { status, headers, body }: HttpAnswer): void {
     if (response.destroyed) return;
     if (this.closing) response.shouldKeepAlive = false;
-    response.writeHead(status, { ...headers, "cache-control": "no-store" });
-    response.end(body);
+    const bytes = utf8(body);
+    response.writeHead(status, {
+      ...headers,
+      "content-length": bytes.length,
+      "cache-control": "no-store",
+    });
+    response.end(bytes);
   }
 }
 
