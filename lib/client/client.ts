@@ -51,6 +51,7 @@ export class Client implements PartitionAccess {
   private readonly rpc: RpcClient;
   private readonly routing: Routing;
   private refreshing: Promise<ClusterMetadata> | null = null;
+  private refreshedAtMs = -Infinity;
 
   private constructor(options: ClientOptions) {
     this.clock = options.clock ?? systemClock;
@@ -117,7 +118,9 @@ export class Client implements PartitionAccess {
   async topic(name: string): Promise<TopicMetadata> {
     const known = this.routing.topic(name);
     if (known !== undefined) return known;
-    await this.refresh();
+    // A refresh that was under way may have begun before the topic was made.
+    if (this.refreshing !== null) await this.refresh();
+    if (this.routing.topic(name) === undefined) await this.refresh();
     const found = this.routing.topic(name);
     if (found !== undefined) return found;
     throw new TrilogError("no_such_topic", `Cannot use topic ${name}: there is no such topic`);
@@ -216,7 +219,8 @@ export class Client implements PartitionAccess {
     const advice = this.routing.failed(route, error);
     if (advice.kind === "give_up") return null;
     // The next attempt must not wait for managers that may be away themselves.
-    if (advice.refresh) void this.refresh(REFRESH_DEADLINE_MS).catch(() => {});
+    const due = this.clock.monotonicMs() - this.refreshedAtMs > REFRESH_PAUSE_MS;
+    if (advice.refresh && due) void this.refresh(REFRESH_DEADLINE_MS).catch(() => {});
     return advice.delayMs;
   }
 
@@ -230,7 +234,7 @@ export class Client implements PartitionAccess {
     const metadata = await this.managers.request(metadataMethod, request, deadlineMs);
     this.routing.update(metadata);
     this.managers.update(this.routing.managers);
-    await sleep(this.clock, REFRESH_PAUSE_MS);
+    this.refreshedAtMs = this.clock.monotonicMs();
     return metadata;
   }
 }
