@@ -203,6 +203,36 @@ Deno.test("a full disk refuses messages, goes on serving them, and resumes by it
   });
 });
 
+Deno.test("where every disk is full the leader stays and serves; where one is, another leads", async () => {
+  await TestBrokers.with(3, async (cluster) => {
+    await cluster.host("b1", "b2", "b3");
+    await cluster.deliver(sentBy(7, 0, 50));
+    const disks = ["b1", "b2", "b3"].map((name) => cluster.get(name).disk);
+    for (const disk of disks) disk.full = true;
+    void cluster.produce("b1", sentBy(7, 50, 50)).catch(() => {});
+    await eventually(
+      "it refuses",
+      async () =>
+        await codeOf(cluster.produce("b1", sentBy(8, 0, 50), "g", 300)) === "disk_full" || null,
+    );
+    // Three times as long as a stalled disk is borne with elsewhere.
+    await sleep(systemClock, 1_800);
+    assertEquals(cluster.leaders(), ["b1"]);
+    assertEquals((await cluster.messages("b1")).length, 50);
+    disks[1].full = false;
+    disks[2].full = false;
+    const leader = await eventually("another leads", () => {
+      const [name] = cluster.leaders();
+      return name !== undefined && name !== "b1" ? name : null;
+    });
+    assertEquals(await cluster.deliver(sentBy(7, 50, 50)), 50);
+    assertEquals((await cluster.messages(leader)).length >= 100, true);
+    disks[0].full = false;
+    await cluster.led("b1");
+    assertEquals(await cluster.deliver(sentBy(7, 50, 50)), 50);
+  });
+});
+
 Deno.test("a replica that has rotted is fenced, and is rebuilt without its old life", async () => {
   await TestBrokers.with(3, async (cluster) => {
     await cluster.host("b1", "b2", "b3");
