@@ -1,7 +1,7 @@
 /** The groups of a data directory: numbered directories whose segments say which group it is. */
 
 import type { Disk } from "./disk.ts";
-import { groupDirectory, groupNumbers, makeDurableDirectory } from "./layout.ts";
+import { groupDirectory, groupNumbers } from "./layout.ts";
 import { listSegments } from "./segment_chain.ts";
 import { openSegment } from "./segment.ts";
 import type { GroupIdentity } from "./store.ts";
@@ -43,11 +43,4 @@ function identityOf(disk: Disk, directory: string): GroupIdentity | null {
   }
   if (fault !== null) throw fault;
   return null;
-}
-
-/** Makes the next free numbered directory, durably, and returns its path. */
-export function createGroupDirectory(disk: Disk): string {
-  const directory = groupDirectory(Math.max(0, ...groupNumbers(disk)) + 1);
-  makeDurableDirectory(disk, directory);
-  return directory;
 }

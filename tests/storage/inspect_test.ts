@@ -1,7 +1,8 @@
 /** What people are shown of a data directory, and how groups are found in it. */
 
 import { assert, assertEquals } from "@std/assert";
-import { createGroupDirectory, listGroups } from "../../lib/storage/groups.ts";
+import { listGroups } from "../../lib/storage/groups.ts";
+import { groupDirectory } from "../../lib/storage/layout.ts";
 import { openDataDirectory } from "../../lib/storage/identity.ts";
 import { inspectDirectory, recordsOf, verifyDirectory } from "../../lib/storage/inspect.ts";
 import { CorruptFileError, RecordKind } from "../../lib/storage/record.ts";
@@ -13,12 +14,12 @@ const hardState = { term: 2, vote: "r2", commit: 12 };
 function twoGroups(): JournalDisk {
   const disk = new JournalDisk();
   openDataDirectory(disk, { newReplicaId: () => "r1", name: "a1" }).close();
-  const log = openLog(disk, { segmentBytes: 600, directory: createGroupDirectory(disk) });
+  const log = openLog(disk, { segmentBytes: 600, directory: groupDirectory(1) });
   for (let index = 1; index <= 11; index += 2) log.append(hardState, commands(index, index + 1, 1));
   log.append(null, [change(13, 2, membershipOf("r1", "r2"))]);
   log.trimPrefix(storeSnapshot(log, 4, 1));
   log.close();
-  const other = openLog(disk, { group: "../x", directory: createGroupDirectory(disk) });
+  const other = openLog(disk, { group: "../x", directory: groupDirectory(2) });
   other.append({ term: 1, vote: null, commit: 0 }, []);
   return disk;
 }
