@@ -7,6 +7,8 @@ export interface Server {
   readonly role: "manager" | "broker";
   readonly id: string;
   readonly address: string;
+  /** Address of a manager's HTTP API. */
+  readonly http: string | null;
   readonly args: readonly string[];
   process: Running;
 }
@@ -17,6 +19,8 @@ export interface ClusterShape {
   /** Words for every manager, every broker. */
   readonly managerFlags?: readonly string[];
   readonly brokerFlags?: readonly string[];
+  /** Whether managers serve HTTP. */
+  readonly http?: boolean;
 }
 
 export class QueueCluster {
@@ -33,7 +37,9 @@ export class QueueCluster {
     this.bootstrap = members.map(({ address }) => address).join(",");
     const peers = members.map(({ id, address }) => `${id}=${address}`).join(",");
     for (const { id, address } of members) {
-      this.managers.push(this.launch("manager", id, address, ["--peers", peers, ...managerFlags]));
+      const http = shape.http ? `127.0.0.1:${freePort()}` : null;
+      const flags = ["--peers", peers, ...(http === null ? [] : ["--http", http]), ...managerFlags];
+      this.managers.push({ ...this.launch("manager", id, address, flags), http });
     }
     for (let at = 1; at <= brokers; at += 1) this.addBroker(`b${at}`, brokerFlags);
   }
@@ -52,7 +58,7 @@ export class QueueCluster {
   private launch(role: Server["role"], id: string, address: string, more: string[]): Server {
     const data = join(this.data, id);
     const args = [role, "--id", id, "--listen", address, "--data", data, ...more];
-    return { role, id, address, args, process: this.harness.start(...args) };
+    return { role, id, address, http: null, args, process: this.harness.start(...args) };
   }
 
   restart(server: Server): void {
