@@ -17,6 +17,8 @@ export class Links {
   private readonly cuts = new Set<string>();
   private waiting: (() => void)[] = [];
   private readonly proxies: Proxy[] = [];
+  /** How often a cut link had something to hold: only then was the cut felt. */
+  held = 0;
 
   /** Puts a proxy before the node `name`, whose own port is `target`; returns its address. */
   add(name: string, target: number): string {
@@ -52,6 +54,7 @@ export class Links {
 
   /** Resolves as soon as the link is whole. */
   async whole(from: string, to: string): Promise<void> {
+    if (!this.isWhole(from, to)) this.held += 1;
     while (!this.isWhole(from, to)) {
       await new Promise<void>((resolve) => this.waiting.push(resolve));
     }

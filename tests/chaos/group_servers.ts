@@ -1,0 +1,56 @@
+/** The servers of a bank or a key-value store: one Raft group, a terminal at each of its nodes. */
+
+import { eventually, sleep } from "../e2e/harness.ts";
+import type { Fleet } from "./fleet.ts";
+import { Terminal } from "./terminal.ts";
+import type { Scene } from "./workload.ts";
+
+/** Small, so that logs are trimmed and laggards get snapshots. */
+const SEGMENT_BYTES = "256KiB";
+/** A leader that is not found in this time is not aimed at. */
+const LEADER_MS = 500;
+
+export class GroupServers {
+  private constructor(
+    private readonly fleet: Fleet,
+    /** One at each node, in the order of the nodes. */
+    readonly terminals: readonly Terminal[],
+    private readonly anywhere: Terminal,
+  ) {}
+
+  static async start(
+    { harness, fleet, nodes }: Scene,
+    command: "atm" | "kv",
+  ): Promise<GroupServers> {
+    const letter = command[0];
+    const places = Array.from({ length: nodes }, (_, at) => fleet.place(`${letter}${at + 1}`));
+    const peers = places.map(({ name, advertised }) => `${name}=${advertised}`).join(",");
+    for (const place of places) {
+      const { name, address, advertised, data } = place;
+      const own = ["--id", name, "--listen", address, "--advertise", advertised, "--data", data];
+      const serve = command === "atm" ? ["--serve"] : [];
+      const rest = ["--peers", peers, "--segment-bytes", SEGMENT_BYTES, ...serve];
+      await fleet.launch(place, [command, ...own, ...rest]);
+    }
+    await Promise.all(fleet.servers.map((server) => fleet.listening(server)));
+    const addresses = places.map(({ address }) => address);
+    const terminals = addresses.map((address) => new Terminal(harness, command, [address]));
+    return new GroupServers(fleet, terminals, new Terminal(harness, command, addresses));
+  }
+
+  async leader(): Promise<string | null> {
+    const told = this.anywhere.ask("status").then(({ leader }) => leader ?? null);
+    return await Promise.race([told, sleep(LEADER_MS).then(() => null)]);
+  }
+
+  /** Waits until every node has applied the same entries and follows the same leader. */
+  async level(): Promise<void> {
+    await eventually("all servers to be level", async () => {
+      this.fleet.checkRunning();
+      const all = await Promise.all(this.terminals.map((terminal) => terminal.ask("status")));
+      const stands = all.map(({ applied, leader }) => `${leader} ${applied}`);
+      if (all[0].leader !== null && new Set(stands).size === 1) return true;
+      throw new Error(stands.join(", "));
+    }, 60_000);
+  }
+}
