@@ -91,8 +91,6 @@ function dealOut(
   const result = new Map<string, string>();
   const loads = new Map(shares.flatMap(({ subscribers }) => subscribers.map((id) => [id, 0])));
   const give = (partition: string, id: string) => {
-    const before = result.get(partition);
-    if (before !== undefined) loads.set(before, loads.get(before)! - 1);
     result.set(partition, id);
     loads.set(id, loads.get(id)! + 1);
   };
@@ -108,33 +106,63 @@ function dealOut(
       if (!result.has(partition)) give(partition, leastLoaded(subscribers, loads));
     }
   }
-  evenOut(shares, result, loads, give);
+  const piles = merged(shares).map((share) => pileOf(share, result));
+  for (let move = widest(piles, loads); move !== null; move = widest(piles, loads)) {
+    const { pile, giver, taker } = move;
+    // The last one moves: what a member has had from the beginning stays.
+    const partition = pile.owned.get(giver)!.pop()!;
+    pile.owned.get(taker)!.push(partition);
+    loads.set(giver, loads.get(giver)! - 1);
+    give(partition, taker);
+  }
   return result;
 }
 
-/** Moves partitions as long as one member has at least two more than another who could have it. */
-function evenOut(
-  shares: readonly Share[],
-  result: ReadonlyMap<string, string>,
-  loads: ReadonlyMap<string, number>,
-  give: (partition: string, id: string) => void,
-): void {
-  for (let moved = true; moved;) {
-    moved = false;
-    for (const { partitions, subscribers } of shares) {
-      // The last ones move: what a member has had from the beginning stays.
-      for (const partition of [...partitions].reverse()) {
-        const taker = leastLoaded(subscribers, loads);
-        if (loads.get(result.get(partition)!)! < loads.get(taker)! + 2) continue;
-        give(partition, taker);
-        moved = true;
-      }
-    }
+/** Shares of the same subscribers as one. */
+function merged(shares: readonly Share[]): Share[] {
+  const bySubscribers = new Map<string, Share>();
+  for (const { partitions, subscribers } of shares) {
+    const key = subscribers.join();
+    const before = bySubscribers.get(key)?.partitions ?? [];
+    bySubscribers.set(key, { partitions: [...before, ...partitions], subscribers });
   }
+  return [...bySubscribers.values()];
+}
+
+/** A share as it is divided. */
+interface Pile {
+  readonly subscribers: readonly string[];
+  readonly owned: ReadonlyMap<string, string[]>;
+}
+
+function pileOf({ partitions, subscribers }: Share, result: ReadonlyMap<string, string>): Pile {
+  const owned = new Map(subscribers.map((id) => [id, [] as string[]]));
+  for (const partition of partitions) owned.get(result.get(partition)!)!.push(partition);
+  return { subscribers, owned };
+}
+
+interface Move {
+  readonly pile: Pile;
+  readonly giver: string;
+  readonly taker: string;
+  /** How many more the giver has. */
+  readonly gap: number;
+}
+
+/** The move that evens out most, or null where none does: both sides would just change places. */
+function widest(piles: readonly Pile[], loads: ReadonlyMap<string, number>): Move | null {
+  let best: Move | null = null;
+  for (const pile of piles) {
+    const givers = pile.subscribers.filter((id) => pile.owned.get(id)!.length > 0);
+    if (givers.length === 0) continue;
+    const giver = givers.reduce((most, id) => loads.get(id)! > loads.get(most)! ? id : most);
+    const taker = leastLoaded(pile.subscribers, loads);
+    const gap = loads.get(giver)! - loads.get(taker)!;
+    if (gap >= 2 && gap > (best?.gap ?? 0)) best = { pile, giver, taker, gap };
+  }
+  return best;
 }
 
 function leastLoaded(ids: readonly string[], loads: ReadonlyMap<string, number>): string {
-  let least = ids[0];
-  for (const id of ids) if (loads.get(id)! < loads.get(least)!) least = id;
-  return least;
+  return ids.reduce((least, id) => loads.get(id)! < loads.get(least)! ? id : least);
 }
