@@ -1,0 +1,135 @@
+import { assert, assertEquals } from "@std/assert";
+import { ask, PersistentClient } from "./http_client.ts";
+import { eventually, withHarness } from "./harness.ts";
+import { QueueCluster, type Server } from "./queue_cluster.ts";
+
+const topic = "t";
+
+/** One message after the other, each request under an id of its own and repeated as it must be. */
+class Course {
+  readonly consumed: { message: string; partition: number; offset: number }[] = [];
+  private requests = 0;
+
+  constructor(
+    private readonly client: PersistentClient,
+    private readonly producer: number,
+    private readonly consumer: number,
+  ) {}
+
+  async produce(message: string): Promise<void> {
+    const { producer: producer_id } = this;
+    const parameters = { topic, producer_id, message, request_id: this.newId() };
+    const first = await this.client.done("POST /producer/produce", parameters);
+    const again = await this.client.done("POST /producer/produce", parameters);
+    assertEquals([again.partition, again.offset], [first.partition, first.offset]);
+  }
+
+  /** The next message, asked for twice. */
+  async consume(): Promise<string | null> {
+    const { consumer: consumer_id } = this;
+    const parameters = { topic, consumer_id, request_id: this.newId() };
+    const first = await this.client.done("GET /consumer/consume", parameters);
+    const again = await this.client.done("GET /consumer/consume", parameters);
+    const { message, partition, offset } = first;
+    assertEquals([again.message, again.partition, again.offset], [message, partition, offset]);
+    if (message !== null) this.consumed.push({ message, partition, offset });
+    return message;
+  }
+
+  private newId(): string {
+    this.requests += 1;
+    return `request-${this.requests}`;
+  }
+}
+
+async function begin(cluster: QueueCluster): Promise<Course> {
+  await cluster.ready();
+  const client = new PersistentClient(cluster.managers.map(({ http }) => http!));
+  await client.done("POST /topics", { name: topic, number_of_partitions: 2 });
+  const { producer_id } = await client.done("POST /producer/register", { topic });
+  const { consumer_id } = await client.done("POST /consumer/register", { topic });
+  return new Course(client, producer_id, consumer_id);
+}
+
+/** Each message once, in the order of each partition. */
+function assertComplete(course: Course, messages: readonly string[]): void {
+  const { consumed } = course;
+  assertEquals(consumed.map(({ message }) => message).sort(), [...messages].sort());
+  for (const wanted of [0, 1]) {
+    const part = consumed.filter(({ partition }) => partition === wanted);
+    assertEquals(part.map(({ offset }) => offset), part.map((_, at) => at));
+  }
+}
+
+Deno.test("kill -9 of any manager or broker between requests loses and repeats nothing", async () => {
+  await withHarness(async (harness) => {
+    const cluster = new QueueCluster(harness, { http: true });
+    const course = await begin(cluster);
+    const messages: string[] = [];
+    const step = async () => {
+      for (let at = 0; at < 3; at += 1) {
+        messages.push(`m${messages.length}`);
+        await course.produce(messages.at(-1)!);
+      }
+      for (let at = 0; at < 2; at += 1) assert((await course.consume()) !== null);
+    };
+    await step();
+    const victims: Server[] = [...cluster.managers, ...cluster.brokers];
+    for (const victim of victims) {
+      await victim.process.kill();
+      await step();
+      cluster.restart(victim);
+      await victim.process.line("stderr", /^listening on/);
+      await cluster.ready();
+      await step();
+    }
+    while (await course.consume() !== null);
+    assertComplete(course, messages);
+  });
+});
+
+Deno.test("registrations, offsets and messages survive kill -9 of everything at once", async () => {
+  await withHarness(async (harness) => {
+    const cluster = new QueueCluster(harness, { http: true });
+    const course = await begin(cluster);
+    const messages = ["a", "b", "c", "d", "e", "f"];
+    for (const message of messages.slice(0, 5)) await course.produce(message);
+    for (let at = 0; at < 3; at += 1) await course.consume();
+    await Promise.all(cluster.servers.map(({ process }) => process.kill()));
+    for (const server of cluster.servers) cluster.restart(server);
+    await cluster.ready();
+    await course.produce(messages[5]);
+    while (await course.consume() !== null);
+    assertComplete(course, messages);
+    const { http } = cluster.managers[0];
+    const { producer_id } = await ask(http!, "POST /producer/register", { topic });
+    assertEquals(producer_id, 2, "numbers go on where they were");
+  });
+});
+
+Deno.test("a consumer behind the retention limit goes on and is told how much it missed", async () => {
+  await withHarness(async (harness) => {
+    const cluster = new QueueCluster(harness, {
+      http: true,
+      brokerFlags: ["--segment-bytes", "64KiB"],
+    });
+    await cluster.ready();
+    await cluster.done(["topic", "create", topic, "--retention-bytes", "128KiB"]);
+    const [{ http }] = cluster.managers;
+    const { consumer_id } = await ask(http!, "POST /consumer/register", { topic });
+    const line = "x".repeat(1_000);
+    await cluster.done(["produce", topic], `first\n${`${line}\n`.repeat(100)}`);
+    const consumer = { topic, consumer_id };
+    assertEquals((await ask(http!, "GET /consumer/consume", consumer)).message, "first");
+    await cluster.done(["produce", topic, "--batch-size", "4KiB"], `${line}\n`.repeat(900));
+    const start = await eventually("retention to drop messages", async () => {
+      const { partitions } = JSON.parse(await cluster.done(["topic", "describe", topic, "--json"]));
+      return partitions[0].startOffset > 1 ? partitions[0].startOffset : null;
+    });
+    const answer = await ask(http!, "GET /consumer/consume", consumer);
+    assert(answer.offset >= start, answer.text);
+    assertEquals([answer.message, answer.skipped], [line, answer.offset - 1]);
+    const next = await ask(http!, "GET /consumer/consume", consumer);
+    assertEquals([next.offset, next.skipped], [answer.offset + 1, undefined]);
+  });
+});
