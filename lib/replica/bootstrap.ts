@@ -212,8 +212,12 @@ export class Bootstrap {
       store.becomeMember(cluster);
       return;
     }
-    this.tell(`asking to be taken into cluster ${cluster}`);
-    await this.askToJoin(answers);
+    try {
+      await this.askToJoin(answers);
+    } catch (thrown) {
+      const { message } = toTrilogError(thrown);
+      return this.tell(`asking to be taken into cluster ${cluster}: ${message}`);
+    }
     store.becomeMember(cluster);
     logger.info("joined the cluster", { cluster });
   }
@@ -231,7 +235,10 @@ export class Bootstrap {
     const requests = members.map((member) =>
       caller.call(member!.reachedAt, JOIN_METHOD, params, { deadlineMs: CALL_MS })
     );
-    await Promise.any(requests).catch((failed: AggregateError) => Promise.reject(failed.errors[0]));
+    await Promise.any(requests).catch(({ errors }: AggregateError) => {
+      // What the leader says tells more than that the others are not it.
+      throw errors.find((error) => toTrilogError(error).code !== "not_leader") ?? errors[0];
+    });
   }
 
   private async ask(peer: NodeInfo): Promise<Reached | null> {

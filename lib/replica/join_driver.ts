@@ -114,12 +114,14 @@ function hasCaughtUp(id: ReplicaId, status: RaftStatus): boolean {
 }
 
 /**
- * The membership without a member, if those that stay can go on: with a majority of their voters
- * alive. `wait` while another change is under way.
+ * The membership without a member, if those that stay can go on: a majority of their voters must
+ * have answered since `askedMs`, within an election timeout. `wait` until then, and while another
+ * change is under way.
  */
 export function planRemoval(
   name: string,
   status: RaftStatus,
+  askedMs: number,
   nowMs: number,
   electionTimeoutMs: number,
 ): JoinStep {
@@ -131,9 +133,14 @@ export function planRemoval(
   const stays = (id: ReplicaId) => id !== leaving;
   const voters = membership.voters.filter(stays);
   if (voters.length === 0) return refuseRemoval(name, "it is the last voter");
-  const alive = voters.filter((id) => isAlive(id, status, nowMs, electionTimeoutMs)).length;
+  const alive = voters.filter((id) => {
+    const heardMs = status.progress.find((progress) => progress.id === id)?.lastHeardMs ?? null;
+    return id === status.id || (heardMs !== null && heardMs >= askedMs);
+  }).length;
   if (2 * alive <= voters.length) {
-    return refuseRemoval(name, `of the ${voters.length} voters that stay only ${alive} are alive`);
+    if (nowMs < askedMs + electionTimeoutMs) return { kind: "wait" };
+    const state = `of the ${voters.length} voters that stay only ${alive} answer`;
+    return refuseRemoval(name, state);
   }
   const target = { voters, learners: membership.learners.filter(stays), nodes };
   return { kind: "change", target, why: "removed" };
@@ -174,6 +181,8 @@ export class JoinDriver {
   private readonly requests = new Map<string, JoinRequest>();
   /** Names that no member has yet, to be taken in when they ask at that address. */
   private readonly invitations = new Map<string, { address: string; untilMs: number }>();
+  /** Members to be removed, and when they were named: who is alive answers after that. */
+  private readonly removals = new Map<string, number>();
   private changing = false;
 
   constructor(
@@ -197,6 +206,11 @@ export class JoinDriver {
         leader: replica?.leaderAddress(),
       });
     }
+    if (replica.resting) {
+      wake(replica);
+      const message = `Cannot take in ${request.name} yet: the group was at rest`;
+      throw new TrilogError("unavailable", message);
+    }
     const step = this.plan(request, replica);
     if (step.kind === "refuse") throw step.error;
     this.requests.set(request.name, request);
@@ -215,7 +229,17 @@ export class JoinDriver {
     this.requests.delete(name);
     if (this.changing) return;
     const nowMs = this.options.clock.monotonicMs();
-    const step = planRemoval(name, replica.status(), nowMs, this.options.electionTimeoutMs);
+    const { electionTimeoutMs } = this.options;
+    const earlierMs = this.removals.get(name) ?? -Infinity;
+    const asked = nowMs < earlierMs + 2 * electionTimeoutMs;
+    const askedMs = asked ? earlierMs : nowMs;
+    if (!asked) {
+      this.removals.set(name, askedMs);
+      wake(replica);
+    }
+    const step = planRemoval(name, replica.status(), askedMs, nowMs, electionTimeoutMs);
+    if (step.kind === "wait") return;
+    this.removals.delete(name);
     if (step.kind === "refuse") throw step.error;
     if (step.kind === "change") this.change(replica, step.target, name, step.why);
   }
@@ -226,6 +250,7 @@ export class JoinDriver {
     if (replica === null || !replica.isLeader) {
       this.requests.clear();
       this.invitations.clear();
+      this.removals.clear();
       return;
     }
     for (const [name, request] of this.requests) {
@@ -255,4 +280,9 @@ export class JoinDriver {
       this.changing = false;
     });
   }
+}
+
+/** In a group at rest nobody answers anybody: a read has everybody speak again. */
+function wake(replica: Replica): void {
+  replica.readBarrier().catch(() => {});
 }

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import type { Membership, RaftStatus } from "../../lib/raft/types.ts";
-import { type JoinRequest, planJoin } from "../../lib/replica/join_driver.ts";
+import { type JoinRequest, planJoin, planRemoval } from "../../lib/replica/join_driver.ts";
 
 const TIMEOUT_MS = 300;
 const NOW_MS = 10_000;
@@ -121,4 +121,49 @@ Deno.test("a voter at its known address needs nothing, one that moved is entered
   assertEquals(plan(same, statusOf(full)).kind, "nothing");
   const step = plan({ ...same, address: "h:22" }, statusOf(full));
   assertEquals(step.kind === "change" && step.target.nodes.bbbb2222.address, "h:22");
+});
+
+const newcomer: JoinRequest = { name: "a4", replicaId: "eeee5555", address: "h:4" };
+
+Deno.test("an invited name is taken in as a learner, then as one voter more", () => {
+  const invited = planJoin(newcomer, statusOf(full), NOW_MS, TIMEOUT_MS, "h:4");
+  assertEquals(invited.kind === "change" && invited.target.learners, ["eeee5555"]);
+  const withLearner: Membership = {
+    ...full,
+    learners: ["eeee5555"],
+    nodes: { ...nodes, eeee5555: { name: "a4", address: "h:4" } },
+  };
+  const behind = { eeee5555: { lastHeardMs: NOW_MS, match: 3 } };
+  assertEquals(plan(newcomer, statusOf(withLearner, behind)).kind, "wait");
+  // A later leader knows of no invitation, but of the learner.
+  const step = plan(newcomer, statusOf(withLearner));
+  assertEquals(step.kind === "change" && step.target.voters, [...full.voters, "eeee5555"]);
+  assertEquals(step.kind === "change" && step.target.learners, []);
+});
+
+Deno.test("an invitation is for one address", () => {
+  const step = planJoin(newcomer, statusOf(full), NOW_MS, TIMEOUT_MS, "h:5");
+  assertEquals(step.kind === "refuse" && step.error.code, "invalid_membership");
+});
+
+function removal(name: string, status: RaftStatus, askedMs = NOW_MS - 10) {
+  return planRemoval(name, status, askedMs, NOW_MS, TIMEOUT_MS);
+}
+
+Deno.test("a member is removed when a majority of those that stay has answered", () => {
+  const step = removal("a3", statusOf(full));
+  assertEquals(step.kind === "change" && step.target.voters, ["aaaa1111", "bbbb2222"]);
+  const dead = { bbbb2222: { lastHeardMs: NOW_MS - 20 } };
+  assertEquals(removal("a3", statusOf(full, dead)).kind, "wait");
+  const late = removal("a3", statusOf(full, { bbbb2222: { lastHeardMs: 1 } }), NOW_MS - TIMEOUT_MS);
+  assertEquals(late.kind === "refuse" && late.error.code, "invalid_membership");
+  assertEquals(removal("a2", statusOf(full, dead)).kind, "change");
+});
+
+Deno.test("neither a stranger nor the last voter is removed, nor anybody during a change", () => {
+  assertEquals(removal("a9", statusOf(full)).kind, "refuse");
+  const lone = { ...full, voters: ["aaaa1111"], nodes: { aaaa1111: nodes.aaaa1111 } };
+  assertEquals(removal("a1", statusOf(lone)).kind, "refuse");
+  assertEquals(removal("a3", statusOf({ ...full, outgoing: ["aaaa1111"] })).kind, "wait");
+  assertEquals(removal("a3", { ...statusOf(full), membershipIndex: 101 }).kind, "wait");
 });
