@@ -12,7 +12,8 @@ import {
   movePartitionMethod,
 } from "../lib/client/protocol.ts";
 import { drain, rebalance, remove } from "./cluster_brokers.ts";
-import { partitionRows, statusLines, statusObject } from "./cluster_view.ts";
+import { recover } from "./cluster_recover.ts";
+import { parsePartition, partitionRows, statusLines, statusObject } from "./cluster_view.ts";
 import { type Ask, newRequestId, withManagers } from "./managers_client.ts";
 import { aborted, waitUntilDone } from "./progress_line.ts";
 
@@ -92,17 +93,8 @@ export const command = defineCommand({
   name: "cluster",
   summary: "look after a queue cluster",
   examples: ["trilog cluster status", "trilog cluster move logs/0 --to b1,b2,b4"],
-  subcommands: [status, drain, remove, rebalance, move],
+  subcommands: [status, drain, remove, rebalance, move, recover],
 });
-
-function parsePartition(text: string): { topic: string; partition: number } {
-  const match = /^([^/]+)\/(\d{1,9})$/.exec(text);
-  if (match !== null) return { topic: match[1], partition: Number(match[2]) };
-  throw new TrilogError(
-    "usage",
-    `Cannot use ${JSON.stringify(text)}: expected TOPIC/PARTITION, such as logs/0`,
-  );
-}
 
 async function readPartition(ask: Ask, topic: string, partition: number) {
   const answer = await ask(clusterStatusMethod, { consistency: "linearizable" });

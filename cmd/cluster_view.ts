@@ -1,5 +1,6 @@
 /** PURE. The status of a cluster as text to read at a glance, and as JSON for scripts. */
 
+import { TrilogError } from "../lib/base/errors.ts";
 import { limits } from "../lib/base/limits.ts";
 import { type Column, tableLines } from "../lib/cli/table.ts";
 import { groupedNumber, roundedDuration, roundedSize } from "../lib/cli/units.ts";
@@ -157,4 +158,14 @@ function topicLines(status: ClusterStatus, width: number): string[] {
 
 function ago(durationMs: number | null): string {
   return durationMs === null ? "-" : `${roundedDuration(durationMs)} ago`;
+}
+
+/** `TOPIC/PARTITION` as typed; throws `usage`. */
+export function parsePartition(text: string): { topic: string; partition: number } {
+  const match = /^([^/]+)\/(\d{1,9})$/.exec(text);
+  if (match !== null) return { topic: match[1], partition: Number(match[2]) };
+  throw new TrilogError(
+    "usage",
+    `Cannot use ${JSON.stringify(text)}: expected TOPIC/PARTITION, such as logs/0`,
+  );
 }

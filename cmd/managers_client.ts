@@ -6,7 +6,7 @@ import { Managers } from "../lib/client/managers.ts";
 import type { Method } from "../lib/client/protocol.ts";
 import { newCounters } from "../lib/net/counters.ts";
 import { clientPolicy } from "../lib/net/handshake.ts";
-import { RpcClient } from "../lib/net/rpc_client.ts";
+import { type Caller, RpcClient } from "../lib/net/rpc_client.ts";
 import type { bootstrapFlags, securityFlags } from "../lib/cli/common_flags.ts";
 import type { FlagValues } from "../lib/cli/flags.ts";
 import { readToken } from "./server_setup.ts";
@@ -23,10 +23,10 @@ export type Ask = <Request, Answer>(
   deadlineMs?: number,
 ) => Promise<Answer>;
 
-/** Runs with a connection to the managers and closes it whatever happens. */
+/** Runs with connections to the managers, and to anybody, and closes them whatever happens. */
 export async function withManagers<T>(
   flags: ClientFlags,
-  run: (ask: Ask) => Promise<T>,
+  run: (ask: Ask, caller: Caller) => Promise<T>,
 ): Promise<T> {
   const rpc = new RpcClient({
     policy: clientPolicy("trilog", readToken(flags)),
@@ -37,8 +37,9 @@ export async function withManagers<T>(
   });
   const managers = new Managers(rpc, systemClock, systemRandom, flags.bootstrap);
   try {
-    return await run((method, request, deadlineMs = REQUEST_MS) =>
-      managers.request(method, request, deadlineMs)
+    return await run(
+      (method, request, deadlineMs = REQUEST_MS) => managers.request(method, request, deadlineMs),
+      rpc,
     );
   } finally {
     rpc.close();

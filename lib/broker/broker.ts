@@ -8,6 +8,7 @@ import { toTrilogError, TrilogError } from "../base/errors.ts";
 import type { MetricFamily } from "../base/metrics.ts";
 import { Managers } from "../client/managers.ts";
 import {
+  advanceMethod,
   type Assignments,
   claimMethod,
   commitMethod,
@@ -20,6 +21,7 @@ import {
   type Method,
   metricsMethod,
   produceMethod,
+  surveyMethod,
 } from "../client/protocol.ts";
 import type { RemoteIdentity } from "../net/handshake.ts";
 import type { Call } from "../net/rpc.ts";
@@ -32,11 +34,12 @@ import { Fetching } from "./fetching.ts";
 import { Hosting } from "./hosting.ts";
 import { ManagerLink } from "./manager_link.ts";
 import { claim, commit, committedOffset, listOffsets } from "./offsets.ts";
-import { produce } from "./producing.ts";
+import { advance, produce } from "./producing.ts";
 import { Rebuilder, release, releaseMethod } from "./rebuilding.ts";
 import { Retention } from "./retention.ts";
 import type { ServedPartition } from "./served_partition.ts";
 import { Steering } from "./steering.ts";
+import { Successors, survey } from "./succession.ts";
 
 export interface BrokerOptions extends Omit<ProcessOptions, "addressOf" | "onMembership"> {
   /** Addresses of some managers. */
@@ -83,6 +86,15 @@ export class Broker {
       electionTimeoutMs: options.electionTimeoutMs,
       onNews: () => this.link.tellNews(),
       rebuild: (hosted, assigned) => rebuilder.rebuild(hosted, assigned),
+      succeed: (hosted, assigned) => successors.succeed(hosted, assigned),
+    });
+    const successors = new Successors({
+      self: directory.replicaId,
+      hosting: this.hosting,
+      clock,
+      logger,
+      node: () => ({ name: options.name, address: this.process.address }),
+      version: () => this.steering.version,
     });
     const rebuilder = new Rebuilder({
       self: directory.replicaId,
@@ -175,6 +187,8 @@ export class Broker {
     this.handle(deleteConsumerMethod, (partition, request) => deleteConsumer(partition, request));
     this.handle(commitMethod, (partition, request) => commit(partition, request));
     this.handle(committedOffsetMethod, (partition, request) => committedOffset(partition, request));
+    this.handle(surveyMethod, (partition) => Promise.resolve(survey(partition)));
+    this.handle(advanceMethod, (partition, request) => advance(partition, request));
     this.handle(releaseMethod, (partition, _, { caller }) => this.release(partition, caller));
     this.process.rpc.handle(
       metricsMethod.name,

@@ -19,6 +19,7 @@ import {
   joinPath,
   makeDurableDirectory,
   nextSetAsideDirectory,
+  TEMPORARY_SUFFIX,
 } from "../storage/layout.ts";
 import { openSegmentLog } from "../storage/segment_log.ts";
 import type { LogStore } from "../storage/store.ts";
@@ -90,6 +91,7 @@ export class Hosting {
    * vote twice.
    */
   openAll(): void {
+    this.removeUnfinished();
     for (const found of listGroups(this.options.disk)) {
       this.lastNumber = found.number;
       const notes = this.notesOf(found);
@@ -102,7 +104,15 @@ export class Hosting {
     for (const hosted of this.groups.values()) this.open(hosted);
   }
 
-  /** Of two replicas of one group the newer life counts; a rotted older one is set aside. */
+  /** Copies that were not finished: nobody counts on them yet. */
+  private removeUnfinished(): void {
+    const { disk } = this.options;
+    for (const name of disk.list(GROUPS_DIRECTORY)) {
+      if (name.endsWith(TEMPORARY_SUFFIX)) this.remove(joinPath(GROUPS_DIRECTORY, name));
+    }
+  }
+
+  /** Of two replicas of one group the newer life counts; the older one is set aside. */
   private found(hosted: Hosted): void {
     const { groupId, epoch, state } = hosted.notes;
     const other = this.groups.get(groupId);
@@ -114,7 +124,7 @@ export class Hosting {
       (epoch === other.notes.epoch && state === "open" && other.notes.state === "fenced");
     const [kept, outlived] = later ? [hosted, other] : [other, hosted];
     this.groups.set(groupId, kept);
-    if (outlived.notes.epoch === kept.notes.epoch) this.setAside(outlived);
+    this.setAside(outlived);
   }
 
   /**
@@ -158,19 +168,9 @@ export class Hosting {
   /** Makes a replica where there is none, durably, and opens it. Throws `disk_full`. */
   create(beginning: Beginning): void {
     const { disk } = this.options;
-    const { bootstrap, groupId, epoch, topic, partition, assignedVersion, floor } = beginning;
-    this.lastNumber += 1;
-    const directory = groupDirectory(this.lastNumber);
-    const notes: HostingNotes = {
-      groupId,
-      epoch,
-      topic,
-      partition,
-      state: "open",
-      assignedVersion,
-      floor,
-    };
-    const hosted: Hosted = { directory, notes, partition: null };
+    const { bootstrap, groupId, topic, partition } = beginning;
+    const hosted = this.newPlace(beginning);
+    const { directory, notes } = hosted;
     let store: LogStore | null = null;
     try {
       disk.makeDirectory(directory);
@@ -190,6 +190,66 @@ export class Hosting {
       group: raftGroup(beginning),
       founder: bootstrap !== null,
     });
+  }
+
+  private newPlace(beginning: Beginning): Hosted {
+    const { groupId, epoch, topic, partition, assignedVersion, floor } = beginning;
+    this.lastNumber += 1;
+    const directory = groupDirectory(this.lastNumber);
+    const notes = {
+      groupId,
+      epoch,
+      topic,
+      partition,
+      state: "open",
+      assignedVersion,
+      floor,
+    } as const;
+    return { directory, notes, partition: null };
+  }
+
+  /**
+   * The log of a replica goes on as that of another epoch: `copy` fills the new log from the old
+   * one, and the old files are set aside. `succession.ts` says what a crash leaves.
+   */
+  async succeed(
+    outlived: Hosted,
+    beginning: Beginning,
+    copy: (from: LogStore, to: LogStore) => Promise<void>,
+  ): Promise<void> {
+    const { disk } = this.options;
+    this.close(outlived);
+    const hosted = this.newPlace(beginning);
+    const unfinished = hosted.directory + TEMPORARY_SUFFIX;
+    const place = { ...hosted, directory: unfinished };
+    const from = this.openStore(outlived, null);
+    let to: LogStore | null = null;
+    try {
+      disk.makeDirectory(unfinished);
+      to = this.openStore(place, beginning.bootstrap);
+      await copy(from, to);
+      to.close();
+      to = null;
+      writeNotes(disk, unfinished, hosted.notes);
+      disk.rename(unfinished, hosted.directory);
+      disk.syncDirectory(GROUPS_DIRECTORY);
+    } catch (thrown) {
+      to?.close();
+      this.remove(unfinished);
+      throw thrown;
+    } finally {
+      from.close();
+    }
+    this.groups.set(beginning.groupId, hosted);
+    this.setAside(outlived);
+    this.open(hosted);
+  }
+
+  /** A replica of an epoch that was given up: its files stay, for people to look at. */
+  giveUp(outlived: Hosted): void {
+    this.close(outlived);
+    this.setAside(outlived);
+    this.groups.delete(outlived.notes.groupId);
   }
 
   /** Opens a replica that lies on the disk; one whose log has rotted is fenced. */
@@ -297,7 +357,7 @@ export class Hosting {
     disk.rename(directory, joinPath(aside, directory));
     disk.syncDirectory(joinPath(aside, GROUPS_DIRECTORY));
     disk.syncDirectory(GROUPS_DIRECTORY);
-    logger.warn("the files of a rotted replica were set aside", {
+    logger.warn("the files of an outlived replica were set aside", {
       partition: `${notes.topic}/${notes.partition}`,
       directory: aside,
     });

@@ -4,8 +4,8 @@ import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { NO_PRODUCER } from "../batch/batch_header.ts";
 import { validateBatch } from "../batch/batch_reader.ts";
-import type { ProduceAnswer, ProduceRequest } from "../client/protocol.ts";
-import { produceAnswer } from "./partition_commands.ts";
+import type { AdvanceRequest, ProduceAnswer, ProduceRequest } from "../client/protocol.ts";
+import { boundsAnswer, encodeCommand, produceAnswer } from "./partition_commands.ts";
 import type { ServedPartition } from "./served_partition.ts";
 
 /** Appends one batch; resolves when it is committed, or with `acks: "leader"` when it is logged. */
@@ -32,6 +32,17 @@ export async function produce(
   }
   const { answer } = await partition.replica.propose(own);
   return produceAnswer.decode(answer);
+}
+
+/** Leaves offsets out: the next message gets the one that is asked for. */
+export async function advance(
+  partition: ServedPartition,
+  { offset }: AdvanceRequest,
+): Promise<{ endOffset: number }> {
+  partition.requireLeader("advance");
+  const command = encodeCommand({ kind: "advance", offset });
+  const { answer } = await partition.replica.propose(command);
+  return { endOffset: boundsAnswer.decode(answer).endOffset };
 }
 
 /** Views of a connection's chunk would keep all of it alive for as long as the log's cache does. */

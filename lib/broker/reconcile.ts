@@ -17,6 +17,8 @@ export interface WantedReplica {
   readonly epoch: number;
   /** Replica ids of the wanted voters; the first is the preferred leader. */
   readonly replicas: readonly string[];
+  /** Set where this broker's replica of an older epoch goes on in this one. */
+  readonly recovery?: unknown;
 }
 
 export interface GroupEpoch {
@@ -52,6 +54,10 @@ export type Action =
   | { readonly kind: "create"; readonly groupId: string; readonly epoch: number }
   /** Start a replica that lies on the disk. */
   | { readonly kind: "open"; readonly groupId: string; readonly epoch: number }
+  /** Let an older epoch's log go on in the wanted one (`succession.ts`). */
+  | { readonly kind: "succeed"; readonly groupId: string; readonly epoch: number }
+  /** Stop a replica of an epoch that was given up, and keep its files elsewhere. */
+  | { readonly kind: "give_up"; readonly groupId: string; readonly epoch: number }
   /** Stop a replica and remove its data. */
   | { readonly kind: "delete"; readonly groupId: string; readonly epoch: number }
   /** Ask Raft for a new membership of a group that is led here. */
@@ -72,7 +78,7 @@ export function reconcile(
 ): readonly Action[] {
   const wantedByGroup = new Map(wanted.replicas.map((replica) => [replica.groupId, replica]));
   const hostedGroups = new Set(hosted.map((replica) => replica.groupId));
-  const buried = new Set(wanted.tombstones.map(({ groupId, epoch }) => `${groupId} ${epoch}`));
+  const buried = new Map(wanted.tombstones.map(({ groupId, epoch }) => [groupId, epoch]));
   const actions: Action[] = [];
   for (const { groupId, epoch, replicas } of wanted.replicas) {
     if (hostedGroups.has(groupId) || !replicas.includes(self)) continue;
@@ -81,15 +87,31 @@ export function reconcile(
   for (const replica of hosted) {
     const { groupId, epoch } = replica;
     const here = wantedByGroup.get(groupId);
-    const released = !here?.replicas.includes(self) && buried.has(`${groupId} ${epoch}`);
+    const buriedEpoch = buried.get(groupId) ?? 0;
+    const released = !here?.replicas.includes(self) && buriedEpoch === epoch;
     const action = released
       ? { kind: "delete", groupId, epoch } as const
-      : keep(self, here, replica);
+      : outlived(here, buriedEpoch, replica) ?? keep(self, here, replica);
     if (action !== null) actions.push(action);
   }
   return actions.sort((left, right) =>
     left.groupId < right.groupId ? -1 : Number(left.groupId !== right.groupId)
   );
+}
+
+/**
+ * A replica of an epoch that was given up must not take part any more; nor is it removed, since
+ * somebody may still want its data. A tombstone of a later epoch says the same as an assignment.
+ */
+function outlived(
+  wanted: WantedReplica | undefined,
+  buriedEpoch: number,
+  { groupId, epoch }: HostedGroup,
+): Action | null {
+  const wantedEpoch = wanted?.epoch ?? 0;
+  if (Math.max(wantedEpoch, buriedEpoch) <= epoch) return null;
+  const goesOn = wantedEpoch > epoch && (wanted?.recovery ?? null) !== null;
+  return { kind: goesOn ? "succeed" : "give_up", groupId, epoch: wantedEpoch || buriedEpoch };
 }
 
 function keep(
@@ -98,8 +120,6 @@ function keep(
   hosted: HostedGroup,
 ): Action | null {
   const { groupId, epoch } = hosted;
-  // A replica of another epoch belongs to a group that was recovered without it: it is neither
-  // opened, since it must not take part, nor removed, since somebody may still want its data.
   if (wanted !== undefined && wanted.epoch !== epoch) return null;
   if (!hosted.open) return { kind: "open", groupId, epoch };
   if (wanted === undefined || hosted.leading === null) return null;

@@ -24,6 +24,8 @@ export interface SteeringOptions {
   readonly onNews: () => void;
   /** A fenced replica may be rebuilt, if its group lets it begin anew. */
   readonly rebuild: (hosted: Hosted, assigned: AssignedReplica) => void;
+  /** A replica of an older epoch goes on in the wanted one. */
+  readonly succeed: (hosted: Hosted, assigned: AssignedReplica) => void;
 }
 
 /** How often leaderships are looked at, and how often everything is reconciled. */
@@ -263,6 +265,12 @@ export class Steering {
       case "open":
         if (hosted?.notes.state === "fenced") this.rebuild(hosted);
         else if (hosted !== undefined) hosting.open(hosted);
+        break;
+      case "succeed":
+        if (hosted !== undefined) this.options.succeed(hosted, this.wanted.get(groupId)!);
+        break;
+      case "give_up":
+        if (hosted !== undefined) hosting.giveUp(hosted);
         break;
       case "delete":
         if (hosted !== undefined) hosting.delete(hosted);

@@ -29,10 +29,11 @@ export interface UpkeepWish {
   readonly atOnce: number;
 }
 
-/** Partitions that are on their way: their voters are not the wanted ones yet. */
+/** Partitions whose voters are not the wanted ones yet, although nothing dead is in the way. */
 export function onTheirWay(state: MetadataView): Partition[] {
   return allPartitions(state).filter((partition) =>
-    !isSettled(partition) && !lostMajority(state, partition)
+    !isSettled(partition) && !lostMajority(state, partition) &&
+    partition.replicas.every((id) => state.brokerOf(id)?.alive === true)
   );
 }
 

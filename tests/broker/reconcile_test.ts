@@ -51,7 +51,6 @@ Deno.test("a replica that is not wanted is kept open until a tombstone names it"
 });
 
 Deno.test("a tombstone of another group or epoch, or of a wanted replica, deletes nothing", () => {
-  assertEquals(plan([], [host(null)], [{ groupId: group, epoch: 2 }]), []);
   assertEquals(plan([], [host(null)], [{ groupId: "p/1/1", epoch: 1 }]), []);
   assertEquals(plan([want(["a"])], [host(null)], [{ groupId: group, epoch: 1 }]), []);
 });
@@ -65,8 +64,22 @@ Deno.test("a broker that is moved away from creates nothing, but goes on leading
   assertEquals(plan(wanted, [host(null)], [{ groupId: group, epoch: 1 }]), [erase]);
 });
 
-Deno.test("a replica of another epoch than the wanted one is neither opened nor deleted", () => {
-  assertEquals(plan([want(["a", "b", "c"], 2)], [host(null, { open: false })]), []);
+Deno.test("a replica of an epoch that was given up is kept elsewhere, or goes on in the next", () => {
+  const giveUp = { kind: "give_up", groupId: group, epoch: 2 } as const;
+  const succeed = { kind: "succeed", groupId: group, epoch: 2 } as const;
+  for (const hosted of [host(null), host(null, { open: false }), host(lead(["a", "b"]))]) {
+    assertEquals(plan([want(["a", "b", "c"], 2)], [hosted]), [giveUp]);
+    assertEquals(plan([want(["b", "c", "d"], 2)], [hosted]), [giveUp]);
+    assertEquals(plan([], [hosted], [{ groupId: group, epoch: 2 }]), [giveUp]);
+    const recovered = { ...want(["a", "b", "c"], 2), recovery: { endOffset: 9 } };
+    assertEquals(plan([recovered], [hosted]), [succeed]);
+  }
+});
+
+Deno.test("a replica of a later epoch than the wanted one is left as it is", () => {
+  const later = host(lead(["a", "b", "c"]), { epoch: 2 });
+  assertEquals(plan([want(["a", "b", "d"])], [later]), []);
+  assertEquals(plan([], [later], [{ groupId: group, epoch: 1 }]), []);
 });
 
 Deno.test("a leader replaces a voter by learner, catching up and one joint change", () => {

@@ -152,6 +152,7 @@ export interface ClusterStatus {
     readonly state: string;
     readonly leader: string | null;
     readonly voters: readonly string[];
+    readonly endOffset: number;
   }[];
 }
 
