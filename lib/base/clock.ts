@@ -5,9 +5,11 @@
 
 /** A pending call; `cancel` after it ran does nothing. */
 export interface Timer {
+  /** Takes the call back. */
   cancel(): void;
 }
 
+/** Where code gets its time from. */
 export interface Clock {
   /** Milliseconds since an arbitrary start; never goes back, not set by anyone. For durations. */
   monotonicMs(): number;

@@ -8,7 +8,7 @@
  * may resend what is `retryable`: for an unknown outcome only under the same session and sequence
  * (or request id), which make the repeat harmless.
  */
-const codes = {
+export const errorCodes = {
   // consensus and transport
   not_leader: { retryable: true, outcome: "certain" },
   unavailable: { retryable: true, outcome: "certain" },
@@ -82,7 +82,8 @@ const codes = {
   fenced: { retryable: false, outcome: "certain" },
 } as const;
 
-export type ErrorCode = keyof typeof codes;
+/** The stable codes of failures. */
+export type ErrorCode = keyof typeof errorCodes;
 
 /** The wire form of an error; see `errorToWire`. */
 export type WireError = readonly [
@@ -92,36 +93,44 @@ export type WireError = readonly [
   leader: string | null,
 ];
 
+/** What an error may say besides its code and message. */
 export interface ErrorDetails {
   /** Address of the leader to turn to, where it is known. */
   readonly leader?: string | undefined;
   /** Overrides the code's usual retryable bit. */
   readonly retryable?: boolean;
+  /** What led to it, for people who look for the reason. */
   readonly cause?: unknown;
 }
 
+/** Every failure that is no bug: see the head of this file for the form of its message. */
 export class TrilogError extends Error {
+  /** What `toString` calls it. */
   override readonly name = "TrilogError";
+  /** What kind of failure it is; stable, for programs. */
   readonly code: ErrorCode;
+  /** Whether the same request may be sent again as it is. */
   readonly retryable: boolean;
+  /** Address of the server to turn to, where it is known. */
   readonly leader: string | undefined;
 
+  /** `message` reads `Cannot <act> <thing>: <state>`. */
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;
-    this.retryable = details.retryable ?? codes[code].retryable;
+    this.retryable = details.retryable ?? errorCodes[code].retryable;
     this.leader = details.leader;
   }
 
   /** Whether the request may have taken effect although it failed. */
   get outcomeUnknown(): boolean {
-    return codes[this.code].outcome === "unknown";
+    return errorCodes[this.code].outcome === "unknown";
   }
 }
 
 /** Whether `value` is one of our stable codes. */
 export function isErrorCode(value: unknown): value is ErrorCode {
-  return typeof value === "string" && Object.hasOwn(codes, value);
+  return typeof value === "string" && Object.hasOwn(errorCodes, value);
 }
 
 /** Any thrown value as a {@link TrilogError}; what is not one becomes `internal`. */

@@ -21,11 +21,15 @@ const SMALLEST_RECORD_BYTES = 7;
 
 /** One message as it stands in a batch; key and value are views, not copies. */
 export interface BatchRecord {
+  /** Its place in the partition, counted from 0. */
   readonly offset: number;
   /** Milliseconds since 1970, the producer's. */
   readonly timestampMs: number;
+  /** Messages of one key are in one partition, in order; null where it has none. */
   readonly key: Uint8Array | null;
+  /** What was sent. */
   readonly value: Uint8Array | null;
+  /** In the order in which they were sent; most messages have none. */
   readonly headers: readonly RecordHeader[];
 }
 

@@ -19,7 +19,9 @@ import { varintSize, varlongSize, writeVarint, writeVarlong } from "./varint.ts"
 
 /** A named value beside a message's key and value. */
 export interface RecordHeader {
+  /** Need not be unique in a message. */
   readonly key: string;
+  /** Bytes of the sender's choice. */
   readonly value: Uint8Array | null;
 }
 

@@ -11,6 +11,7 @@ import { invalidBatch } from "./varint.ts";
 
 /** The numbers stand in the attributes of stored batches: never change one. */
 export const compressionCodes = { none: 0, gzip: 1, zstd: 4 } as const;
+/** Ways in which the messages of a batch may be compressed. */
 export type Compression = keyof typeof compressionCodes;
 
 /** Names in the order in which help texts show them. */

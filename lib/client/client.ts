@@ -11,7 +11,7 @@ import { randomIdentity, systemRandom } from "../base/system_random.ts";
 import { newCounters } from "../net/counters.ts";
 import { clientPolicy } from "../net/handshake.ts";
 import { RpcClient } from "../net/rpc_client.ts";
-import type { PartitionAccess, PartitionRequest } from "./access.ts";
+import type { PartitionRequest } from "./access.ts";
 import { Consumer, type ConsumerOptions } from "./consumer.ts";
 import { gaveUp, Managers } from "./managers.ts";
 import { Producer, type ProducerOptions } from "./producer.ts";
@@ -19,13 +19,13 @@ import { PartitionReader, type ReaderOptions } from "./partition_reader.ts";
 import {
   type ClusterMetadata,
   listOffsetsMethod,
-  type ListOffsetsRequest,
   metadataMethod,
   type TopicMetadata,
 } from "./protocol.ts";
 import type { Method } from "./protocol_method.ts";
 import { type Route, Routing } from "./routing.ts";
 
+/** How to reach a cluster; all but `bootstrap` have defaults. */
 export interface ClientOptions {
   /** Addresses (`host:port`) of some managers. */
   readonly bootstrap: readonly string[];
@@ -33,7 +33,9 @@ export interface ClientOptions {
   readonly token?: string;
   /** Name for the servers' logs. */
   readonly name?: string;
+  /** The system's clock, where it is not given. */
   readonly clock?: Clock;
+  /** The system's randomness, where it is not given. */
   readonly random?: Random;
 }
 
@@ -44,9 +46,13 @@ const ATTEMPT_MS = 3_000;
 /** Metadata is not fetched more often than this, however many requests fail. */
 const REFRESH_PAUSE_MS = 20;
 
-export class Client implements PartitionAccess {
+/** A connection to a cluster: the way to its producers and consumers. */
+export class Client {
+  /** @internal */
   readonly clock: Clock;
+  /** @internal */
   readonly random: Random;
+  /** @internal */
   readonly managers: Managers;
   private readonly rpc: RpcClient;
   private readonly routing: Routing;
@@ -92,6 +98,7 @@ export class Client implements PartitionAccess {
     this.rpc.close();
   }
 
+  /** Sends messages to any topics; stop it before the client is closed. */
   producer(options: ProducerOptions = {}): Producer {
     return new Producer(this, options);
   }
@@ -106,7 +113,11 @@ export class Client implements PartitionAccess {
     return new PartitionReader(this, topic, partition, options);
   }
 
-  /** Fresh, linearizable metadata of all topics, brokers and managers. */
+  /**
+   * Fresh, linearizable metadata of all topics, brokers and managers.
+   *
+   * @internal
+   */
   refresh(deadlineMs = REQUEST_MS): Promise<ClusterMetadata> {
     this.refreshing ??= this.fetchMetadata(deadlineMs).finally(() => {
       this.refreshing = null;
@@ -114,7 +125,11 @@ export class Client implements PartitionAccess {
     return this.refreshing;
   }
 
-  /** The topic's partitions; asks the managers where it is not known here. */
+  /**
+   * The topic's partitions; asks the managers where it is not known here.
+   *
+   * @internal
+   */
   async topic(name: string): Promise<TopicMetadata> {
     const known = this.routing.topic(name);
     if (known !== undefined) return known;
@@ -130,7 +145,7 @@ export class Client implements PartitionAccess {
   async offset(
     topic: string,
     partition: number,
-    at: ListOffsetsRequest["at"],
+    at: "earliest" | "latest" | "time",
     timeMs = 0,
   ): Promise<number> {
     const { offset } = await this.partitionRequest(topic, partition, listOffsetsMethod, {
@@ -144,6 +159,8 @@ export class Client implements PartitionAccess {
    * The answer of a partition's leader to a request that may be repeated without harm. Rejects with
    * the refusal, or after `deadlineMs` with `unavailable` or `outcome_unknown`. Where `signal` is
    * aborted, a failed attempt is the last.
+   *
+   * @internal
    */
   async partitionRequest<Request extends PartitionRequest, Answer>(
     topic: string,
@@ -172,6 +189,7 @@ export class Client implements PartitionAccess {
     }
   }
 
+  /** @internal */
   async route(topic: string, partition: number): Promise<Route> {
     const route = this.routing.route(topic, partition);
     if (route !== null) return route;
@@ -188,6 +206,7 @@ export class Client implements PartitionAccess {
     );
   }
 
+  /** @internal */
   async askLeader<Request extends PartitionRequest, Answer>(
     route: Route,
     method: Method<Request, Answer>,
@@ -203,7 +222,11 @@ export class Client implements PartitionAccess {
     return method.answer.decode(answer, method.name);
   }
 
-  /** One attempt at a server, whoever it is. */
+  /**
+   * One attempt at a server, whoever it is.
+   *
+   * @internal
+   */
   async askServer<Request, Answer>(
     address: string,
     method: Method<Request, Answer>,
@@ -215,6 +238,7 @@ export class Client implements PartitionAccess {
     return method.answer.decode(answer, method.name);
   }
 
+  /** @internal */
   noteFailure(route: Route, error: TrilogError): number | null {
     const advice = this.routing.failed(route, error);
     if (advice.kind === "give_up") return null;
@@ -224,11 +248,16 @@ export class Client implements PartitionAccess {
     return advice.delayMs;
   }
 
-  /** A new identity for a request that is to be recognised when it is repeated. */
+  /**
+   * A new identity for a request that is to be recognised when it is repeated.
+   *
+   * @internal
+   */
   newRequestId(): string {
     return randomIdentity();
   }
 
+  /** Asks the managers, and takes in what they say. */
   private async fetchMetadata(deadlineMs: number): Promise<ClusterMetadata> {
     const request = { topics: null, consistency: "linearizable" } as const;
     const metadata = await this.managers.request(metadataMethod, request, deadlineMs);

@@ -62,6 +62,13 @@ export interface StopOptions {
   readonly failed?: boolean;
 }
 
+interface Taken {
+  readonly topic: string;
+  readonly partition: number;
+  /** At least one. */
+  readonly records: readonly BatchRecord[];
+}
+
 const COMMIT_MS = 1_000;
 const SESSION_MS = 10_000;
 const REVOKE_MS = 5_000;
@@ -197,6 +204,7 @@ export class Consumer implements AsyncIterable<Message> {
     return this.stopping ??= this.end(options.failed ?? false);
   }
 
+  /** Commits what is done, then leaves whatever happened. */
   private async end(failed: boolean): Promise<void> {
     this.timer?.cancel();
     this.wakeUp();
@@ -210,7 +218,8 @@ export class Consumer implements AsyncIterable<Message> {
     }
   }
 
-  private async takeNext(count: number) {
+  /** The next messages of one partition, at most `count`; settles those before. */
+  private async takeNext(count: number): Promise<Taken | null> {
     this.start();
     this.inHand?.settle();
     if (this.autoCommit && this.inHand?.isRevoked) this.commitQuietly(this.inHand);
@@ -233,6 +242,7 @@ export class Consumer implements AsyncIterable<Message> {
     }
   }
 
+  /** Joins the group, the first time. */
   private start(): void {
     if (this.started || this.stopping !== null) return;
     this.started = true;
@@ -240,6 +250,7 @@ export class Consumer implements AsyncIterable<Message> {
     if (this.autoCommit) this.commitLater();
   }
 
+  /** Whether it has an end and has come there in everything that is its own. */
   private isFinished(): boolean {
     const { current } = this.membership;
     if (!this.hasEnd || current === null || current.pending > 0) return false;
@@ -248,6 +259,7 @@ export class Consumer implements AsyncIterable<Message> {
     );
   }
 
+  /** Commits what is done, again and again. */
   private commitLater(): void {
     this.timer = this.access.clock.after(this.settings.autoCommitMs, () => {
       if (this.stopping !== null) return;
@@ -261,6 +273,7 @@ export class Consumer implements AsyncIterable<Message> {
     partition.commit().catch(() => {});
   }
 
+  /** Commits what is done in all partitions; rejects with the first failure. */
   private async commitDone(): Promise<void> {
     const work = [...this.partitions.values()].map((partition) => partition.commit());
     const results = await Promise.allSettled(work);
@@ -270,6 +283,7 @@ export class Consumer implements AsyncIterable<Message> {
     throw toTrilogError((failed as PromiseRejectedResult).reason);
   }
 
+  /** Makes what is consumed what the managers granted. */
   private take(assignment: GroupAssignment, member: string): void {
     this.member = member;
     const granted = new Map(assignment.partitions.map((grant) => [grant.groupId, grant]));
@@ -286,6 +300,7 @@ export class Consumer implements AsyncIterable<Message> {
     this.wakeUp();
   }
 
+  /** Begins with a partition. */
   private consume(grant: GroupAssignment["partitions"][number]): void {
     const partition = new ConsumedPartition(this.access, grant, {
       ...this.settings,
@@ -305,6 +320,7 @@ export class Consumer implements AsyncIterable<Message> {
     partition.start();
   }
 
+  /** A partition was given up or lost. */
   private ended(partition: ConsumedPartition): void {
     this.partitions.delete(partition.groupId);
     this.ready.delete(partition);
@@ -320,21 +336,25 @@ export class Consumer implements AsyncIterable<Message> {
     this.wakeUp();
   }
 
+  /** This member was expelled. */
   private loseAll(): void {
     for (const partition of [...this.partitions.values()]) partition.end();
   }
 
+  /** What was fetched is handed out yet, then the iteration ends with this. */
   private fail(error: TrilogError): void {
     this.failure ??= error;
     this.wakeUp();
   }
 
+  /** Resolves when there may be something to hand out, or none any more. */
   private news(): Promise<void> {
     return new Promise((resolve) => {
       this.wake = resolve;
     });
   }
 
+  /** Lets the iteration look again. */
   private wakeUp(): void {
     this.wake?.();
     this.wake = null;

@@ -9,6 +9,7 @@ import type { Client } from "./client.ts";
 import { type Message, messageOf } from "./message.ts";
 import { type FetchAnswer, fetchMethod } from "./protocol.ts";
 
+/** Where and how to read; all but `from` have defaults. */
 export interface ReaderOptions {
   /** Offset of the first message wanted. */
   readonly from: number;
@@ -26,8 +27,11 @@ export interface ReaderOptions {
 export interface Fetched {
   /** Possibly none, when nothing came in time. */
   readonly records: readonly BatchRecord[];
+  /** Number of the partition. */
   readonly partition: number;
+  /** Offset of the first message that is kept. */
   readonly startOffset: number;
+  /** Offset that the next message will get. */
   readonly endOffset: number;
 }
 
@@ -35,10 +39,12 @@ const MAX_BYTES = 1024 * 1024;
 const MAX_WAIT_MS = 500;
 const PATIENCE_MS = 30_000;
 
+/** One partition, front to back; made by `client.reader`. */
 export class PartitionReader implements AsyncIterable<Message> {
   private position: number;
   private ahead: Promise<FetchAnswer> | null = null;
 
+  /** @internal */
   constructor(
     private readonly client: Pick<Client, "partitionRequest">,
     readonly topic: string,
@@ -88,16 +94,19 @@ export class PartitionReader implements AsyncIterable<Message> {
     }
   }
 
+  /** Asks for what the next call will want. */
   private fetchAhead(): void {
     this.ahead = this.fetch(this.position);
     // It is looked at when the caller comes for it, or never.
     this.ahead.catch(() => {});
   }
 
+  /** Forgets what was asked for ahead. */
   private drop(): void {
     this.ahead = null;
   }
 
+  /** One request, repeated until somebody answered. */
   private async fetch(offset: number): Promise<FetchAnswer> {
     const { maxBytes = MAX_BYTES, maxWaitMs = MAX_WAIT_MS, patienceMs = PATIENCE_MS } =
       this.options;

@@ -13,6 +13,7 @@ import { Partitioner } from "./partitioner.ts";
 import { ProducerLane } from "./producer_lane.ts";
 import type { Acks } from "./protocol.ts";
 
+/** How messages are sent; all have defaults. */
 export interface ProducerOptions {
   /**
    * How long a message may wait for others while a batch is under way, in milliseconds. With
@@ -21,6 +22,7 @@ export interface ProducerOptions {
   readonly lingerMs?: number;
   /** A batch leaves when it has this many bytes. Default 64 KiB. */
   readonly batchBytes?: number;
+  /** Of each batch as a whole. Default none. */
   readonly compression?: Compression;
   /**
    * `quorum` (default): acknowledged means durable on a majority of replicas, once. `leader`: one
@@ -33,11 +35,15 @@ export interface ProducerOptions {
   readonly bufferBytes?: number;
 }
 
+/** A message to send; all but its value may be left out. */
 export interface OutgoingMessage {
+  /** Messages of one key go to one partition, in order. */
   readonly key?: Uint8Array | null;
+  /** What is sent; null tells of a deletion, by convention. */
   readonly value: Uint8Array | null;
   /** By the key's hash, or spread evenly, where it is not given. */
   readonly partition?: number;
+  /** For the consumers' use. */
   readonly headers?: readonly RecordHeader[];
   /** Milliseconds since 1970; now, where it is not given. */
   readonly timestampMs?: number;
@@ -45,6 +51,7 @@ export interface OutgoingMessage {
 
 /** Where a message stands. */
 export interface Delivered {
+  /** Number of its partition, from 0. */
   readonly partition: number;
   /** `UNKNOWN_OFFSET` (-1) with `acks` `leader`. */
   readonly offset: number;
@@ -53,7 +60,9 @@ export interface Delivered {
 /** Called once per message, in the order of the partition. */
 export type DeliveryCallback = (error: TrilogError | null, delivered: Delivered | null) => void;
 
+/** Sends messages, each exactly once; made by `client.producer`. */
 export class Producer {
+  /** The options, with their defaults. */
   readonly settings: Required<ProducerOptions>;
   private readonly partitioner: Partitioner;
   private readonly lanes = new Map<string, Map<number, ProducerLane>>();
@@ -61,6 +70,7 @@ export class Producer {
   private waiting: (() => void)[] = [];
   private stopping = false;
 
+  /** @internal */
   constructor(private readonly client: PartitionAccess, options: ProducerOptions) {
     this.settings = {
       lingerMs: options.lingerMs ?? 5,
@@ -146,6 +156,7 @@ export class Producer {
     await this.flush();
   }
 
+  /** What sends to one partition. */
   private newLane(topic: string, partition: number): ProducerLane {
     return new ProducerLane(this.client, topic, partition, this.settings, {
       buffered: (bytes) => {
@@ -159,6 +170,7 @@ export class Producer {
     });
   }
 
+  /** Lets those who wait for room look again. */
   private wakeWaiting(): void {
     const waiting = this.waiting;
     this.waiting = [];
