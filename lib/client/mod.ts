@@ -1,28 +1,103 @@
 /**
  * The client library of trilog's queue: send messages to topics, consume them alone or in groups.
+ * It needs a cluster and a topic; these make both on this machine:
  *
- * Every example connects to a cluster; `trilog up` starts one on this machine.
+ * ```sh
+ * trilog up
+ * trilog topic create orders --partitions 3
+ * ```
+ *
+ * Sending is exactly once: a message is in the log once, whatever had to be repeated.
  *
  * ```ts
  * import { Client } from "trilog/client";
  *
- * const client = await Client.connect({ bootstrap: ["127.0.0.1:9001"] });
+ * const bootstrap = Deno.env.get("TRILOG_BOOTSTRAP") ?? "127.0.0.1:9001";
+ * const client = await Client.connect({ bootstrap: bootstrap.split(",") });
+ * const producer = client.producer({ compression: "gzip" });
+ * const bytes = (text: string) => new TextEncoder().encode(text);
  *
- * // Send: batched, in order, and exactly once whatever is repeated behind the scenes.
- * const producer = client.producer();
- * const text = new TextEncoder();
- * await producer.send("orders", { key: text.encode("alice"), value: text.encode("1 apple") });
- * await producer.stop(); // waits until all is delivered
+ * // One at a time, with the place where it stands:
+ * const { partition, offset } = await producer.send("orders", { value: bytes("one apple") });
+ * console.log(`it is message ${offset} of partition ${partition}`);
  *
- * // Consume: the members of a group share the topic's partitions.
- * const consumer = client.consumer("billing", ["orders"]);
- * for await (const message of consumer) {
- *   console.log(message.partition, message.offset, new TextDecoder().decode(message.value!));
- *   break;
+ * // Many: they travel together in batches, those of one key in order.
+ * for (let count = 1; count <= 1_000; count += 1) {
+ *   await producer.ready(); // waits where more would be buffered than is good
+ *   const value = bytes(`${count} pears`);
+ *   producer.send("orders", { key: bytes("alice"), value }).catch(console.error);
  * }
- * await consumer.stop(); // commits what was handed out and leaves the group
+ * await producer.stop(); // waits until all is delivered
  * client.close();
  * ```
+ *
+ * The members of a group share a topic's partitions; each message goes to one of them, at least
+ * once. What a member was handed out and had not committed when it died goes to another.
+ *
+ * ```ts
+ * import { Client } from "trilog/client";
+ *
+ * const bootstrap = Deno.env.get("TRILOG_BOOTSTRAP") ?? "127.0.0.1:9001";
+ * const client = await Client.connect({ bootstrap: bootstrap.split(",") });
+ * const consumer = client.consumer("billing", ["orders"]);
+ * let count = 0;
+ * try {
+ *   for await (const message of consumer) {
+ *     console.log(message.partition, message.offset, new TextDecoder().decode(message.value!));
+ *     count += 1;
+ *     if (count === 10) break;
+ *   }
+ *   await consumer.stop(); // commits what was handed out, and leaves the group
+ * } catch (error) {
+ *   await consumer.stop({ failed: true }); // the last message will be delivered again
+ *   throw error;
+ * } finally {
+ *   client.close();
+ * }
+ * ```
+ *
+ * By default what is done is committed about every second. Who must not see a message again after
+ * a crash stores what came of it and commits himself:
+ *
+ * ```ts
+ * import { Client } from "trilog/client";
+ *
+ * const bootstrap = Deno.env.get("TRILOG_BOOTSTRAP") ?? "127.0.0.1:9001";
+ * const client = await Client.connect({ bootstrap: bootstrap.split(",") });
+ * const consumer = client.consumer("audit", ["orders"], {
+ *   autoCommit: false,
+ *   onOutOfRange: "earliest", // where retention was faster, go on with what there is
+ * });
+ * const stored = new Map<string, Uint8Array | null>();
+ * for await (const { topic, partition, messages } of consumer.batches()) {
+ *   for (const { offset, value } of messages) stored.set(`${topic}/${partition}/${offset}`, value);
+ *   await consumer.commit(); // rejects where another member has the partition by now
+ *   if (stored.size >= 10) break;
+ * }
+ * await consumer.stop();
+ * client.close();
+ * ```
+ *
+ * Without a group, a partition can be read from any offset, as often as one likes:
+ *
+ * ```ts
+ * import { Client } from "trilog/client";
+ *
+ * const bootstrap = Deno.env.get("TRILOG_BOOTSTRAP") ?? "127.0.0.1:9001";
+ * const client = await Client.connect({ bootstrap: bootstrap.split(",") });
+ * const anHourAgo = Date.now() - 3_600_000;
+ * const end = await client.offset("orders", 0, "latest");
+ * const reader = client.reader("orders", 0, {
+ *   from: await client.offset("orders", 0, "time", anHourAgo),
+ * });
+ * let read = 0;
+ * while (reader.offset < end) read += (await reader.next()).records.length;
+ * console.log(`${read} messages of the last hour`);
+ * client.close();
+ * ```
+ *
+ * Failures are {@link TrilogError}s with a stable `code`; those of the cluster that pass are
+ * repeated inside for as long as the options say.
  *
  * @module
  */
