@@ -4,7 +4,9 @@ import {
   type BrokerStatus,
   type ClusterStatus,
   clusterStatusMethod,
+  drainBrokerMethod,
   type ManagerStatus,
+  removeBrokerMethod,
 } from "../client/protocol.ts";
 import type { Exchange, Queue, Route } from "./exchange.ts";
 import { type JsonFields, success } from "./message.ts";
@@ -31,6 +33,28 @@ export function clusterRoutes(queue: Queue): Route[] {
         return success({ writer: writer?.id ?? null, managers: managers.map(managerFields) });
       },
     },
+    {
+      method: "POST",
+      path: "/brokers/drain",
+      async run({ parameters, leftMs }) {
+        const broker = parameters.text("broker");
+        const draining = !parameters.flag("cancel");
+        const request = { requestId: queue.newRequestId(), broker, draining };
+        await queue.managers.request(drainBrokerMethod, request, leftMs());
+        const state = draining ? "is being emptied: GET /brokers shows how far" : "is in use again";
+        return success({ message: `Broker ${broker} ${state}` });
+      },
+    },
+    {
+      method: "POST",
+      path: "/brokers/remove",
+      async run({ parameters, leftMs }) {
+        const broker = parameters.text("broker");
+        const request = { requestId: queue.newRequestId(), broker };
+        await queue.managers.request(removeBrokerMethod, request, leftMs());
+        return success({ message: `Broker ${broker} removed` });
+      },
+    },
   ];
 }
 
@@ -40,7 +64,7 @@ async function statusOf(queue: Queue, { parameters, leftMs }: Exchange): Promise
 }
 
 function brokerFields(broker: BrokerStatus, { partitions }: ClusterStatus): JsonFields {
-  const { id, address, rack, alive, lastHeartbeatMs, replicaId } = broker;
+  const { id, address, rack, alive, draining, held, lastHeartbeatMs, replicaId } = broker;
   const names = (list: ClusterStatus["partitions"]) =>
     list.map(({ topic, partition }) => `${topic}/${partition}`);
   return {
@@ -48,6 +72,9 @@ function brokerFields(broker: BrokerStatus, { partitions }: ClusterStatus): Json
     address,
     rack,
     alive,
+    draining,
+    // Replicas that it may have data of, also of partitions that are on their way elsewhere.
+    replicas_held: held,
     // Milliseconds since then, as the leading manager heard it.
     last_heartbeat_ms: lastHeartbeatMs,
     partitions_led: names(partitions.filter(({ leader }) => leader === replicaId)),

@@ -139,6 +139,44 @@ Deno.test("the servers are shown, and metrics count what happened", async () => 
   });
 });
 
+Deno.test("a broker is emptied and removed over HTTP while messages stay", async () => {
+  await withHarness(async (harness) => {
+    const cluster = await started(harness, { brokers: 4 });
+    const [manager, other] = cluster.managers;
+    const topic = "t";
+    await done(manager, "POST /topics", { name: topic, number_of_partitions: 2 });
+    const { producer_id } = await done(manager, "POST /producer/register", { topic });
+    const messages = Array.from({ length: 6 }, (_, at) => `m${at}`);
+    for (const message of messages) {
+      await done(other, "POST /producer/produce", { topic, producer_id, message });
+    }
+    const brokerOf = async () => {
+      const { brokers } = await done(manager, "GET /brokers");
+      return brokers.find(({ id }: { id: string }) => id === "b1");
+    };
+    assertEquals(await refused(other, "POST /brokers/drain", { broker: "b9" }), [
+      404,
+      "no_such_broker",
+    ]);
+    await done(other, "POST /brokers/drain", { broker: "b1" });
+    assertEquals((await brokerOf()).draining, true);
+    await eventually("b1 to be empty", async () => {
+      const { replicas_held, partitions_led } = await brokerOf();
+      return replicas_held + partitions_led.length === 0 || null;
+    });
+    await done(other, "POST /brokers/remove", { broker: "b1" });
+    assertEquals(await brokerOf(), undefined);
+    const { consumer_id } = await done(manager, "POST /consumer/register", { topic });
+    const consumed: string[] = [];
+    for (;;) {
+      const { message } = await done(other, "GET /consumer/consume", { topic, consumer_id });
+      if (message === null) break;
+      consumed.push(message);
+    }
+    assertEquals(consumed.sort(), messages);
+  });
+});
+
 Deno.test("without a quorum of managers writes get 503, and stale reads go on", async () => {
   await withHarness(async (harness) => {
     const cluster = await started(harness);

@@ -96,6 +96,8 @@ Deno.test("brokers are shown with what they lead and host, managers with who wri
     address: "b1:9101",
     rack: "",
     alive: true,
+    draining: false,
+    replicas_held: 2,
     last_heartbeat_ms: 250,
     partitions_led: [],
     partitions_hosted: ["t/0", "t/1"],
@@ -112,6 +114,26 @@ Deno.test("brokers are shown with what they lead and host, managers with who wri
     last_heartbeat_ms: 20,
     entries_behind: 3,
   });
+});
+
+Deno.test("a broker is drained, taken back and removed by name", async () => {
+  const api = new Api();
+  const { machine } = api.queue.cluster;
+  await api.topic("t");
+  assertEquals(await api.refused("POST /brokers/drain", { broker: "b9" }), [404, "no_such_broker"]);
+  assertEquals(await api.refused("POST /brokers/drain", { broker: "b1" }), [
+    503,
+    "not_enough_brokers",
+  ]);
+  api.queue.cluster.register("b4");
+  assert((await api.done("POST /brokers/drain", { broker: "b1" })).message.includes("b1"));
+  assert(machine.state.draining.has("b1"));
+  assertEquals((await api.ask("GET /brokers")).brokers[0].draining, true);
+  await api.done("POST /brokers/drain?cancel", { broker: "b1" });
+  assert(!machine.state.draining.has("b1"));
+  assertEquals((await api.refused("POST /brokers/remove", { broker: "b1" }))[0] >= 400, true);
+  await api.done("POST /brokers/remove", { broker: "b4" });
+  assertEquals(machine.state.brokers.has("b4"), false);
 });
 
 Deno.test("a manager without a quorum lives and is not ready", async () => {

@@ -16,12 +16,15 @@ import {
   deleteConsumerMethod,
   deleteTopicMethod,
   dequeueMethod,
+  drainBrokerMethod,
   metadataMethod,
   type Method,
   produceMethod,
+  removeBrokerMethod,
   type TopicMetadata,
 } from "../../lib/client/protocol.ts";
 import type { Queue } from "../../lib/http/exchange.ts";
+import { drain, removeBroker } from "../../lib/manager/drains.ts";
 import { serveRegistrations } from "../../lib/manager/registration_desk.ts";
 import { createTopic, deleteTopic } from "../../lib/manager/topics.ts";
 import { brokerStatuses, partitionStatuses, topicsView } from "../../lib/manager/views.ts";
@@ -184,6 +187,14 @@ export class FakeQueue implements Queue {
     serve(
       deleteTopicMethod.name,
       ({ requestId, ...fields }) => Promise.resolve(cluster.run(deleteTopic, fields, requestId)),
+    );
+    serve(
+      drainBrokerMethod.name,
+      ({ requestId: _, ...fields }) => Promise.resolve(cluster.run(drain, fields)),
+    );
+    serve(
+      removeBrokerMethod.name,
+      ({ requestId: _, ...fields }) => Promise.resolve(cluster.run(removeBroker, fields)),
     );
     serve(metadataMethod.name, () => Promise.resolve(this.metadata()));
     serve(clusterStatusMethod.name, () => {
