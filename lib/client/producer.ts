@@ -69,6 +69,8 @@ export class Producer {
   private bufferedBytes = 0;
   private waiting: (() => void)[] = [];
   private stopping = false;
+  /** Look-ups of topics that messages wait for. */
+  private readonly preparing = new Set<Promise<void>>();
 
   /** @internal */
   constructor(private readonly client: PartitionAccess, options: ProducerOptions) {
@@ -100,9 +102,16 @@ export class Producer {
    * `unavailable` or `outcome_unknown` after the delivery time.
    */
   async send(topic: string, message: OutgoingMessage): Promise<Delivered> {
-    await this.prepare(topic);
+    this.refuseWhenStopping();
+    const prepared = this.prepare(topic);
+    this.preparing.add(prepared);
+    try {
+      await prepared;
+    } finally {
+      this.preparing.delete(prepared);
+    }
     return await new Promise((resolve, reject) => {
-      this.enqueue(topic, message, (error, delivered) => {
+      this.add(topic, message, (error, delivered) => {
         if (delivered !== null) resolve(delivered);
         else reject(error);
       });
@@ -124,9 +133,26 @@ export class Producer {
    * Throws where `send` would reject before anything is sent.
    */
   enqueue(topic: string, message: OutgoingMessage, delivered: DeliveryCallback): void {
-    if (this.stopping) {
-      throw new TrilogError("shutting_down", "Cannot send message: the producer is stopping");
-    }
+    this.refuseWhenStopping();
+    this.add(topic, message, delivered);
+  }
+
+  /** Sends what waits without lingering and resolves when everything is settled. */
+  async flush(): Promise<void> {
+    const lanes = [...this.lanes.values()].flatMap((byPartition) => [...byPartition.values()]);
+    await Promise.all(lanes.map((lane) => lane.flush()));
+  }
+
+  /** Takes no more messages and resolves when all that were taken are settled. */
+  async stop(): Promise<void> {
+    this.stopping = true;
+    this.wakeWaiting();
+    await Promise.allSettled([...this.preparing]);
+    await this.flush();
+  }
+
+  /** Hands a message to its partition's lane. */
+  private add(topic: string, message: OutgoingMessage, delivered: DeliveryCallback): void {
     const lanes = this.lanes.get(topic);
     if (lanes === undefined) {
       throw new TrilogError("invalid_argument", `Cannot send to ${topic}: it is not prepared`);
@@ -143,17 +169,10 @@ export class Producer {
     lane.add(message, key, delivered);
   }
 
-  /** Sends what waits without lingering and resolves when everything is settled. */
-  async flush(): Promise<void> {
-    const lanes = [...this.lanes.values()].flatMap((byPartition) => [...byPartition.values()]);
-    await Promise.all(lanes.map((lane) => lane.flush()));
-  }
-
-  /** Takes no more messages and resolves when all that were taken are settled. */
-  async stop(): Promise<void> {
-    this.stopping = true;
-    this.wakeWaiting();
-    await this.flush();
+  /** Refuses what comes after {@link stop}. */
+  private refuseWhenStopping(): void {
+    if (!this.stopping) return;
+    throw new TrilogError("shutting_down", "Cannot send message: the producer is stopping");
   }
 
   /** What sends to one partition. */

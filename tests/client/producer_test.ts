@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { textOf, utf8 } from "../../lib/base/bytes.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
 import { Prng } from "../../lib/base/prng.ts";
@@ -219,4 +219,16 @@ Deno.test("a message that is too large is refused at once and disturbs no other"
   producer.enqueue("t", { value: utf8("fine") }, () => {});
   await partition.settle(producer.stop());
   assertEquals(partition.log, ["fine"]);
+});
+
+Deno.test("stop waits for messages whose topic is still being looked up, and takes no more", async () => {
+  const partition = new FakePartition();
+  const producer = new Producer(partition, {});
+  const sent = [producer.send("t", { value: utf8("a") }), producer.send("t", { value: utf8("b") })];
+  const stopped = producer.stop();
+  const late = await assertRejects(() => producer.send("t", { value: utf8("c") }), TrilogError);
+  assertEquals(late.code, "shutting_down");
+  await partition.settle(stopped);
+  assertEquals((await Promise.all(sent)).map(({ offset }) => offset), [0, 1]);
+  assertEquals(partition.log, ["a", "b"]);
 });
