@@ -53,7 +53,8 @@ Deno.test("a member is removed, even the leader; it ends, and the others go on w
     const next = await cluster.leader(others);
     const [follower] = cluster.others(leader, next);
     await cluster.kill(follower);
-    await cluster.eventually([next], "status");
+    const alone = await cluster.run([next], ["set", "a", "2"], ["--timeout", "2s"]);
+    assertEquals(alone.code, 3, alone.stderr);
   });
 });
 
