@@ -8,16 +8,23 @@ import {
   claimMethod,
   clusterStatusMethod,
   commitMethod,
+  committedOffsetMethod,
   createTopicMethod,
   deleteTopicMethod,
+  describeGroupMethod,
   fetchMethod,
+  groupHeartbeatMethod,
   heartbeatBrokerMethod,
+  joinGroupMethod,
+  leaveGroupMethod,
+  listGroupsMethod,
   listOffsetsMethod,
   metadataMethod,
   type Method,
   movePartitionMethod,
   produceMethod,
   registerBrokerMethod,
+  reserveGenerationMethod,
 } from "../../lib/client/protocol.ts";
 
 interface Sample {
@@ -39,6 +46,16 @@ const where = { groupId: "p/42/0", epoch: 1 };
 const claim = { ...where, group: "g", generation: 7, member: "consumer-1" };
 const offsets = { startOffset: 3, endOffset: 2 ** 40 };
 const broker = { id: "b1", replicaId: "00ff", address: "127.0.0.1:9101", rack: "", alive: true };
+const group = {
+  name: "billing",
+  state: "rebalancing" as const,
+  strategy: "range" as const,
+  generation: 17,
+  members: 1,
+  partitions: 1,
+  topics: ["logs"],
+};
+const member = { group: "billing", member: "f00d" };
 const manager = { id: "m1", replicaId: "aa", address: "127.0.0.1:9001" };
 
 const samples: readonly Sample[] = [
@@ -102,6 +119,7 @@ const samples: readonly Sample[] = [
           leaderTerm: 7,
           membershipIndex: 40,
           settings,
+          recovery: { endOffset: 9 },
         }],
         tombstones: [where],
         peers: [{ replicaId: "00ff", id: "b1", address: "127.0.0.1:9101" }],
@@ -114,7 +132,7 @@ const samples: readonly Sample[] = [
     version: 9,
     term: 3,
     managers: [{ ...manager, role: "leader", behind: 0, lastHeardMs: null }],
-    brokers: [{ ...broker, lastHeartbeatMs: 12, led: 1, hosted: 2 }],
+    brokers: [{ ...broker, lastHeartbeatMs: 12, led: 1, hosted: 2, held: 2, draining: false }],
     partitions: [{
       ...where,
       ...offsets,
@@ -148,6 +166,52 @@ const samples: readonly Sample[] = [
   sample(listOffsetsMethod, { ...where, at: "time", timeMs: 17 }, { offset: 4 }),
   sample(claimMethod, claim, { offset: null }),
   sample(commitMethod, { ...claim, offset: 12 }, { offset: 12 }),
+  sample(
+    joinGroupMethod,
+    { ...member, client: "", topics: ["logs"], strategy: "round_robin", sessionTimeoutMs: 10_000 },
+    { generation: 17 },
+  ),
+  sample(
+    groupHeartbeatMethod,
+    {
+      ...member,
+      generation: 16,
+      released: [{ groupId: "p/42/0", generation: 3 }],
+      maxWaitMs: 2_500,
+    },
+    {
+      generation: 17,
+      partitions: [{
+        groupId: "p/42/0",
+        generation: 3,
+        topic: "logs",
+        partition: 0,
+        revoked: true,
+      }],
+      pending: 2,
+    },
+  ),
+  sample(leaveGroupMethod, member, { generation: 18 }),
+  sample(listGroupsMethod, { consistency: "linearizable" }, { groups: [group] }),
+  sample(describeGroupMethod, { group: "billing" }, {
+    group,
+    members: [{
+      id: "f00d",
+      client: "trilog-consume",
+      topics: ["logs"],
+      sessionTimeoutMs: 10_000,
+      lastHeardMs: null,
+    }],
+    partitions: [{ topic: "logs", partition: 0, owner: "f00d", generation: 3, target: null }],
+  }),
+  sample(reserveGenerationMethod, { requestId: "r", group: "billing", topic: "logs" }, {
+    generation: 19,
+  }),
+  sample(committedOffsetMethod, { ...where, group: "billing" }, {
+    ...offsets,
+    offset: null,
+    lag: 4,
+  }),
 ];
 
 Deno.test("every request and answer comes back from its bytes as it was", () => {
