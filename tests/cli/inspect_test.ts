@@ -51,7 +51,7 @@ Deno.test("inspect shows node, group, hard state, members, segments and snapshot
       const part of [
         "a1    0123456789abcdef",
         "group p/1/0 in groups/00000001",
-        "term 2, vote r1, commit 4",
+        "term 2, vote a1 (r1), commit 4",
         "entries 1 to 9, the last of term 2",
         "members a1 (r1), a2 (r2), a3 (r3)",
         "snapshot 0000000000000005-0000000000000002.snapshot: up to entry 5 of term 2, 100B",
