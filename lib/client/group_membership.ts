@@ -53,6 +53,8 @@ const LONGEST_PAUSE_MS = 1_000;
 export class GroupMembership {
   /** This member's name, null while it is none. */
   private member: string | null = null;
+  /** The name it asked to join under: kept until it is certain whether it did. */
+  private joining: string | null = null;
   private assignment: GroupAssignment | null = null;
   private readonly released = new Map<string, GrantedPartition>();
   private readonly beatMs: number;
@@ -96,12 +98,9 @@ export class GroupMembership {
   /** Leaves the group. What fails is left to the session timeout. */
   async leave(): Promise<void> {
     this.stopped = true;
-    const { member } = this;
-    if (member === null) return;
+    const member = this.member ?? this.joining;
     this.member = null;
-    const { group } = this.options;
-    await this.access.managers.request(leaveGroupMethod, { group, member }, LEAVE_MS)
-      .catch(() => {});
+    if (member !== null) await this.depart(member);
   }
 
   private async run(): Promise<void> {
@@ -119,11 +118,18 @@ export class GroupMembership {
 
   private async join(): Promise<void> {
     const { group, topics, strategy, sessionTimeoutMs, client } = this.options;
-    const member = this.access.newRequestId();
+    const member = this.joining ??= this.access.newRequestId();
     const request = { group, member, client, topics, strategy, sessionTimeoutMs };
     await this.access.managers.request(joinGroupMethod, request, JOIN_MS);
-    if (!this.stopped) this.member = member;
-    else await this.access.managers.request(leaveGroupMethod, { group, member }, LEAVE_MS);
+    if (this.stopped) return await this.depart(member);
+    this.joining = null;
+    this.member = member;
+  }
+
+  private async depart(member: string): Promise<void> {
+    const { group } = this.options;
+    await this.access.managers.request(leaveGroupMethod, { group, member }, LEAVE_MS)
+      .catch(() => {});
   }
 
   private async beat(member: string, maxWaitMs: number): Promise<void> {
