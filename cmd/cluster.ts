@@ -12,6 +12,7 @@ import {
   movePartitionMethod,
 } from "../lib/client/protocol.ts";
 import { drain, rebalance, remove } from "./cluster_brokers.ts";
+import { managerCommands } from "./cluster_managers.ts";
 import { recover } from "./cluster_recover.ts";
 import { parsePartition, partitionRows, statusLines, statusObject } from "./cluster_view.ts";
 import { type Ask, newRequestId, withManagers } from "./managers_client.ts";
@@ -93,7 +94,7 @@ export const command = defineCommand({
   name: "cluster",
   summary: "look after a queue cluster",
   examples: ["trilog cluster status", "trilog cluster move logs/0 --to b1,b2,b4"],
-  subcommands: [status, drain, remove, rebalance, move, recover],
+  subcommands: [status, drain, remove, rebalance, move, ...managerCommands, recover],
 });
 
 async function readPartition(ask: Ask, topic: string, partition: number) {

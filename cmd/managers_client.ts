@@ -26,7 +26,7 @@ export type Ask = <Request, Answer>(
 /** Runs with connections to the managers, and to anybody, and closes them whatever happens. */
 export async function withManagers<T>(
   flags: ClientFlags,
-  run: (ask: Ask, caller: Caller) => Promise<T>,
+  run: (ask: Ask, caller: Caller, managers: Managers) => Promise<T>,
 ): Promise<T> {
   const rpc = new RpcClient({
     policy: clientPolicy("trilog", readToken(flags)),
@@ -40,6 +40,7 @@ export async function withManagers<T>(
     return await run(
       (method, request, deadlineMs = REQUEST_MS) => managers.request(method, request, deadlineMs),
       rpc,
+      managers,
     );
   } finally {
     rpc.close();

@@ -38,8 +38,8 @@ const GRACE_MS = 3_000;
 const PAUSE_MS = 300;
 /** A beat answered sooner than this is followed by a pause. */
 const SHORTEST_BEAT_MS = 50;
-/** How often the list of managers is asked for. */
-const MANAGERS_EVERY_MS = 30_000;
+/** How often the list of managers is asked for: they may all be replaced one after the other. */
+const MANAGERS_EVERY_MS = 1_000;
 
 export class ManagerLink {
   private registered = false;

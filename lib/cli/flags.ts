@@ -141,7 +141,8 @@ function readList(text: string, accepts: (item: string) => boolean): string[] | 
   return items.every(accepts) ? items : null;
 }
 
-function readMembers(text: string): Member[] | null {
+/** `m1=127.0.0.1:9001,m2=...` as members; null where it is anything else. */
+export function readMembers(text: string): Member[] | null {
   const members = text.split(",").map((item) => {
     const [, name, address] = /^\s*([^=]+)=(\S+)\s*$/.exec(item) ?? [];
     return { name, address };

@@ -14,6 +14,8 @@ export class Feed {
   constructor(cluster: QueueCluster, topic: string) {
     this.process = cluster.start("produce", topic, "--json");
     this.feeding = this.feed();
+    // A producer that ended is told of where it is waited for.
+    this.feeding.catch(() => {});
   }
 
   /** Lines given to the producer so far. */

@@ -27,7 +27,8 @@ export class QueueCluster {
   readonly managers: Server[] = [];
   readonly brokers: Server[] = [];
   readonly data: string;
-  readonly bootstrap: string;
+  /** Managers that clients, and new brokers, are told of. */
+  bootstrap: string;
 
   constructor(private readonly harness: Harness, shape: ClusterShape = {}) {
     this.data = harness.temporaryDirectory();
@@ -53,6 +54,21 @@ export class QueueCluster {
     const broker = this.launch("broker", id, address, ["--managers", this.bootstrap, ...flags]);
     this.brokers.push(broker);
     return broker;
+  }
+
+  /** Starts one more manager, blank, told of those that there are. */
+  addManager(id: string, flags: readonly string[] = []): Server {
+    const address = `127.0.0.1:${freePort()}`;
+    const members = [...this.managers, { id, address }];
+    const peers = members.map((member) => `${member.id}=${member.address}`).join(",");
+    const manager = this.launch("manager", id, address, ["--peers", peers, ...flags]);
+    this.managers.push(manager);
+    return manager;
+  }
+
+  /** Clients are told of these managers only, from now on. */
+  turnTo(managers: readonly Server[]): void {
+    this.bootstrap = managers.map(({ address }) => address).join(",");
   }
 
   private launch(role: Server["role"], id: string, address: string, more: string[]): Server {
@@ -145,6 +161,7 @@ export interface ClusterStatus {
     readonly led: number;
     readonly hosted: number;
     readonly held: number;
+    readonly lastHeartbeatMs: number | null;
   }[];
   readonly partitions: readonly {
     readonly topic: string;
