@@ -4,7 +4,7 @@
  * here a claim decides, in the order of the log, who may commit from then on.
  */
 
-import { type Codec, list, nullable, record, text, whole } from "../base/codec.ts";
+import { type Codec, flag, list, nullable, record, text, whole } from "../base/codec.ts";
 import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Packable } from "../base/msgpack.ts";
@@ -19,6 +19,8 @@ interface Fence {
   readonly generation: number;
   readonly member: string;
   readonly offset: number | null;
+  /** Whether the offset was committed in this generation, and so can only rise in it. */
+  readonly fresh: boolean;
 }
 
 export class GroupTable {
@@ -27,7 +29,10 @@ export class GroupTable {
   /** Where all groups stand, sorted by name. */
   list(): GroupPosition[] {
     const names = [...this.groups.keys()].sort();
-    return names.map((group) => ({ group, ...this.groups.get(group)! }));
+    return names.map((group) => {
+      const { generation, member, offset } = this.groups.get(group)!;
+      return { group, generation, member, offset };
+    });
   }
 
   /**
@@ -47,11 +52,17 @@ export class GroupTable {
       throw fenced(group, generation, member, fence);
     }
     const offset = fence?.offset ?? null;
-    this.groups.set(group, { generation, member, offset });
+    const fresh = fence?.generation === generation && fence.fresh;
+    this.groups.set(group, { generation, member, offset, fresh });
     return { offset };
   }
 
-  /** Stores an offset. Throws `fenced` for anybody but the last claimant. */
+  /**
+   * Stores an offset; answers the one that is stored then. Within a generation it never goes back:
+   * a commit that was repeated may arrive after the next one. Only the first commit of a
+   * generation, such as that of a reset, may be lower. Throws `fenced` for anybody but the last
+   * claimant.
+   */
   commit({ group, generation, member, offset }: CommitCommand, endOffset: number): GroupResult {
     const fence = this.groups.get(group);
     if (fence === undefined || fence.generation !== generation || fence.member !== member) {
@@ -63,7 +74,10 @@ export class GroupTable {
         `Cannot commit offset ${offset}: the partition ends at ${endOffset}`,
       );
     }
-    this.groups.set(group, { generation, member, offset });
+    if (fence.fresh && fence.offset !== null && offset < fence.offset) {
+      return { offset: fence.offset };
+    }
+    this.groups.set(group, { generation, member, offset, fresh: true });
     return { offset };
   }
 
@@ -73,14 +87,15 @@ export class GroupTable {
   }
 
   store(): Packable {
-    return storedGroups.encode(this.list());
+    const names = [...this.groups.keys()].sort();
+    return storedFences.encode(names.map((group) => ({ group, ...this.groups.get(group)! })));
   }
 
   /** The table that `store` described; throws `malformed`. */
   static restore(packed: Packable): GroupTable {
     const table = new GroupTable();
-    for (const { group, generation, member, offset } of storedGroups.decode(packed, "groups")) {
-      table.groups.set(group, { generation, member, offset });
+    for (const { group, ...fence } of storedFences.decode(packed, "groups")) {
+      table.groups.set(group, fence);
     }
     return table;
   }
@@ -101,9 +116,14 @@ function fenced(
   );
 }
 
-const storedGroups: Codec<readonly GroupPosition[]> = list(record<GroupPosition>({
+interface StoredFence extends Fence {
+  readonly group: string;
+}
+
+const storedFences: Codec<readonly StoredFence[]> = list(record<StoredFence>({
   group: text,
   generation: whole,
   member: text,
   offset: nullable(whole),
+  fresh: flag,
 }));

@@ -29,7 +29,7 @@ export class PartitionModel {
   readonly batches: ModelBatch[] = [];
   readonly groups = new Map<
     string,
-    { generation: number; member: string; offset: number | null }
+    { generation: number; member: string; offset: number | null; commits: number[] }
   >();
   readonly consumers = new Map<number, ModelConsumer>();
   end = 0;
@@ -80,7 +80,8 @@ export class PartitionModel {
       if (fence.generation === generation && fence.member !== member) return "fenced";
     }
     const offset = fence?.offset ?? null;
-    this.groups.set(group, { generation, member, offset });
+    const commits = fence?.generation === generation ? fence.commits : [];
+    this.groups.set(group, { generation, member, offset, commits });
     return { offset };
   }
 
@@ -93,15 +94,21 @@ export class PartitionModel {
     const fence = this.groups.get(group);
     if (fence?.generation !== generation || fence.member !== member) return "fenced";
     if (offset > this.end) return "offset_out_of_range";
-    fence.offset = offset;
-    return { offset };
+    fence.commits.push(offset);
+    fence.offset = Math.max(...fence.commits);
+    return { offset: fence.offset };
   }
 
-  dequeue(consumer: number, requestId: string | null): DequeueResult {
+  dequeue(
+    consumer: number,
+    requestId: string | null,
+    turn: number | null,
+  ): DequeueResult | "stale_sequence" {
     const known = this.consumers.get(consumer) ?? { next: this.start, answers: [] };
-    this.consumers.set(consumer, known);
     const last = known.answers.at(-1);
     if (requestId !== null && last?.requestId === requestId) return last.answer;
+    if (turn !== null && turn !== known.answers.length) return "stale_sequence";
+    this.consumers.set(consumer, known);
     const found = this.offsets().find((offset) => offset >= known.next);
     const arrived = found ?? Math.max(known.next, this.end);
     const answer = { offset: found ?? null, skipped: arrived - known.next };

@@ -207,14 +207,17 @@ Deno.test("a claim returns the committed offset and locks out whoever held it be
   assertEquals(claim(2, "old"), "fenced");
   assertEquals(commit(2, "new", 11), "offset_out_of_range");
   assertEquals(commit(2, "new", 10), { offset: 10 });
-  assertEquals(commit(2, "new", 3), { offset: 3 }, "a reset may go back");
-  assertEquals(claim(2, "new"), { offset: 3 }, "a repeated claim is harmless");
+  assertEquals(claim(2, "new"), { offset: 10 }, "a repeated claim is harmless");
+  assertEquals(commit(2, "new", 3), { offset: 10 }, "a late repeat of an earlier commit");
+  assertEquals(claim(3, "reset"), { offset: 10 });
+  assertEquals(commit(3, "reset", 3), { offset: 3 }, "a new generation may begin lower");
+  assertEquals(commit(3, "reset", 2), { offset: 3 });
 });
 
 Deno.test("a repeated request is answered again, an empty answer too", () => {
   const applier = fresh();
   const dequeue = (requestId: string | null) =>
-    dequeueAnswer.decode(applier.command({ kind: "dequeue", consumer: 1, requestId }));
+    dequeueAnswer.decode(applier.command({ kind: "dequeue", consumer: 1, requestId, turn: null }));
   assertEquals(dequeue("a"), { offset: null, skipped: 0 });
   applier.data(batchOf(3));
   assertEquals(dequeue("a"), { offset: null, skipped: 0 });
@@ -225,10 +228,32 @@ Deno.test("a repeated request is answered again, an empty answer too", () => {
   assertEquals(dequeue(null), { offset: null, skipped: 0 });
 });
 
+Deno.test("a request that comes late, after others of its consumer, takes nothing", () => {
+  const applier = fresh();
+  const dequeue = (requestId: string, turn: number) => {
+    const answer = applier.command({ kind: "dequeue", consumer: 1, requestId, turn });
+    return orCode(() => dequeueAnswer.decode(answer));
+  };
+  applier.data(batchOf(3));
+  assertEquals(applier.machine.consumerTurn(1), 0);
+  assertEquals(dequeue("early", 1), "stale_sequence");
+  assertEquals(dequeue("a", 0), { offset: 0, skipped: 0 });
+  assertEquals(dequeue("a", 0), { offset: 0, skipped: 0 }, "a repeat is none");
+  assertEquals(dequeue("late", 0), "stale_sequence");
+  assertEquals(dequeue("b", 1), { offset: 1, skipped: 0 });
+  assertEquals(dequeue("a", 0), "stale_sequence");
+  const restored = new PartitionMachine();
+  restored.restore(applier.machine.snapshot());
+  assertEquals(restored.consumerTurn(1), 2);
+  assertEquals(dequeue("c", 2), { offset: 2, skipped: 0 });
+});
+
 Deno.test("a consumer behind the log start is told how much it missed, once", () => {
   const applier = fresh();
   const dequeue = (consumer: number) =>
-    dequeueAnswer.decode(applier.command({ kind: "dequeue", consumer, requestId: null }));
+    dequeueAnswer.decode(
+      applier.command({ kind: "dequeue", consumer, requestId: null, turn: null }),
+    );
   applier.data(batchOf(4));
   applier.data(batchOf(4));
   assertEquals(dequeue(1), { offset: 0, skipped: 0 });
@@ -307,7 +332,7 @@ Deno.test("a question about everybody's place is answered, an unknown one refuse
   applier.data(batchOf(2));
   applier.command({ kind: "claim", group: "b", generation: 1, member: "m" });
   applier.command({ kind: "claim", group: "a", generation: 2, member: "n" });
-  applier.command({ kind: "dequeue", consumer: 3, requestId: null });
+  applier.command({ kind: "dequeue", consumer: 3, requestId: null, turn: null });
   const { machine } = applier;
   const described = descriptionAnswer.decode(machine.query(encodeQuestion("describe")));
   assertEquals(described, machine.describe());
@@ -321,8 +346,8 @@ Deno.test("commands come back from their bytes, and never look like a batch", ()
     { kind: "claim", group: "g", generation: 2 ** 40, member: "m" },
     { kind: "commit", group: "g", generation: 1, member: "m", offset: 7 },
     { kind: "delete_group", group: "g" },
-    { kind: "dequeue", consumer: 1, requestId: null },
-    { kind: "dequeue", consumer: 1, requestId: "r" },
+    { kind: "dequeue", consumer: 1, requestId: null, turn: null },
+    { kind: "dequeue", consumer: 1, requestId: "r", turn: 3 },
     { kind: "delete_consumer", consumer: 1 },
     { kind: "trim", index: 9 },
     { kind: "advance", offset: 9 },
@@ -373,7 +398,9 @@ Deno.test("groups and consumers beyond the limit are refused, known ones go on",
   assertEquals(claim("one-more"), { offset: null });
   const dequeue = (consumer: number) =>
     orCode(() =>
-      dequeueAnswer.decode(applier.command({ kind: "dequeue", consumer, requestId: null }))
+      dequeueAnswer.decode(
+        applier.command({ kind: "dequeue", consumer, requestId: null, turn: null }),
+      )
     );
   for (let at = 0; at < limits.partitionConsumers; at += 1) dequeue(at);
   assertEquals(dequeue(limits.partitionConsumers), "overloaded");
