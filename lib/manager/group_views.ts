@@ -1,4 +1,4 @@
-/** PURE. What managers answer about consumer groups, made from the metadata. */
+/** What managers answer about consumer groups, made from the metadata. Pure. */
 
 import type {
   AssignedPartition,
