@@ -144,23 +144,27 @@ function diskFull(_: Fleet, __: Dice, victim: Server): Lasting {
 
 /** How long a process may take to end after an error of its disk. */
 const END_MS = 15_000;
+/** More than a fault's time has room for. */
+const MANY = 1_000_000;
 
 function ioError(fleet: Fleet, dice: Dice, victim: Server): Lasting {
   const shim = shimOf(victim);
-  const kind = dice.pick(["sync", "write", "short write"]);
-  if (kind === "short write") return shortWrites(victim, shim);
-  const [word, counter] = kind === "sync"
-    ? ["syncsToFail", "syncsFailed"] as const
-    : ["writesToFail", "writesFailed"] as const;
+  const [word, counter, call] = dice.chance(0.5)
+    ? ["syncsToFail", "syncsFailed", "sync"] as const
+    : ["writesToFail", "writesFailed", "write"] as const;
   const failed = countOf(shim, counter);
+  // Writes that take only half of their bytes ask for nothing but a loop.
+  const halves = dice.chance(0.5);
+  if (halves) shim.set("writesToShorten", MANY);
   victim.wanted = false;
   shim.set(word, 1);
-  const what = `EIO from a ${kind} of ${victim.name}`;
+  const what = `EIO from a ${call} of ${victim.name}${halves ? ", whose writes take half" : ""}`;
   return {
     what,
     servers: [victim],
     async end() {
       shim.set(word, 0);
+      shim.set("writesToShorten", 0);
       // The library takes an error first and counts it then.
       await sleep(20);
       // A server that had nothing to write has met no error, and goes on.
@@ -170,20 +174,6 @@ function ioError(fleet: Fleet, dice: Dice, victim: Server): Lasting {
       fleet.restart(victim);
       await fleet.listening(victim);
       return true;
-    },
-  };
-}
-
-/** Writes that take only half: nothing but a loop is asked for. */
-function shortWrites(victim: Server, shim: ShimControl): Lasting {
-  const shortened = countOf(shim, "writesShortened");
-  shim.set("writesToShorten", 1_000_000);
-  return {
-    what: `writes of ${victim.name} take only half`,
-    servers: [victim],
-    end() {
-      shim.set("writesToShorten", 0);
-      return Promise.resolve(shortened() > 0);
     },
   };
 }

@@ -114,10 +114,19 @@ export class Fleet {
 
   /** Throws where a server has ended that should run. */
   checkRunning(): void {
-    for (const { name, process, wanted } of this.servers) {
-      if (!wanted || !process.exited) continue;
-      throw new Error(`${name} ended by itself:\n${process.text("stderr").slice(-4_000)}`);
-    }
+    const lost = this.servers.find(({ wanted, process }) => wanted && process.exited);
+    if (lost === undefined) return;
+    const { name, process } = lost;
+    throw new Error(`${name} ended by itself:\n${process.text("stderr").slice(-4_000)}`);
+  }
+
+  /** Waits for `attempt` as `eventually` does, but not after a server has ended by itself. */
+  async eventually(what: string, attempt: () => Promise<true>, patienceMs: number): Promise<void> {
+    await eventually(what, async () => {
+      const running = this.servers.every(({ wanted, process }) => !wanted || !process.exited);
+      return running ? await attempt() : true;
+    }, patienceMs);
+    this.checkRunning();
   }
 
   felt(fault: FaultName): void {

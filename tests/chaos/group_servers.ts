@@ -1,6 +1,6 @@
 /** The servers of a bank or a key-value store: one Raft group, a terminal at each of its nodes. */
 
-import { eventually, sleep } from "../e2e/harness.ts";
+import { sleep } from "../e2e/harness.ts";
 import type { Fleet } from "./fleet.ts";
 import { Terminal } from "./terminal.ts";
 import type { Scene } from "./workload.ts";
@@ -45,8 +45,7 @@ export class GroupServers {
 
   /** Waits until every node has applied the same entries and follows the same leader. */
   async level(): Promise<void> {
-    await eventually("all servers to be level", async () => {
-      this.fleet.checkRunning();
+    await this.fleet.eventually("all servers to be level", async () => {
       const all = await Promise.all(this.terminals.map((terminal) => terminal.ask("status")));
       const stands = all.map(({ applied, leader }) => `${leader} ${applied}`);
       if (all[0].leader !== null && new Set(stands).size === 1) return true;

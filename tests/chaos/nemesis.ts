@@ -16,8 +16,12 @@ const NETWORK: readonly FaultName[] = ["partition", "one-way"];
 const OVERLAP = 0.35;
 const AIM = 0.5;
 
+/** How long a fault lasts at least and at most, and the longest pause after it. */
 const LEAST_MS = 300;
 const MOST_MS = 4_000;
+const PAUSE_MS = 1_500;
+/** A run goes on for faults that were not felt yet, up to this many times its duration. */
+const PROLONGED = 2;
 
 export interface NemesisOptions {
   readonly fleet: Fleet;
@@ -34,16 +38,29 @@ export interface NemesisOptions {
 export class Nemesis {
   private bag: FaultName[] = [];
   private readonly startMs = nowMs();
+  /** Shorter in a short run, so that every fault has its turn. */
+  private readonly mostMs: number;
 
-  constructor(private readonly options: NemesisOptions) {}
+  constructor(private readonly options: NemesisOptions) {
+    const { fleet, durationMs } = options;
+    const shareMs = Math.floor(durationMs / (1 + fleet.available.length));
+    this.mostMs = Math.max(LEAST_MS, Math.min(MOST_MS, shareMs));
+  }
 
   /** Makes trouble for the duration of the run; at the end everything is whole again. */
   async run(): Promise<void> {
-    const { fleet, dice, durationMs } = this.options;
-    while (nowMs() - this.startMs < durationMs && fleet.available.length > 0) {
+    while (this.goesOn()) {
       await this.turn();
-      await sleep(dice.between(200, 1_500));
+      await sleep(this.options.dice.between(0, Math.min(PAUSE_MS, this.mostMs)));
     }
+  }
+
+  private goesOn(): boolean {
+    const { fleet, durationMs } = this.options;
+    const ranMs = nowMs() - this.startMs;
+    if (ranMs < durationMs) return fleet.available.length > 0;
+    const missing = fleet.available.some((fault) => !fleet.fired.has(fault));
+    return missing && ranMs < PROLONGED * durationMs;
   }
 
   /** One fault from its begin to its end, or two that overlap. */
@@ -98,7 +115,7 @@ export class Nemesis {
 
   /** Lets a fault last, and sees to it that all who should run do. */
   private async last(): Promise<void> {
-    const untilMs = nowMs() + this.options.dice.between(LEAST_MS, MOST_MS);
+    const untilMs = nowMs() + this.options.dice.between(LEAST_MS, this.mostMs);
     while (nowMs() < untilMs) {
       await sleep(50);
       this.options.fleet.checkRunning();

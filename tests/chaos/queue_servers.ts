@@ -1,6 +1,6 @@
 /** Managers and brokers of one run, with a topic. */
 
-import { eventually, type Finished, type Harness, type Running, sleep } from "../e2e/harness.ts";
+import { type Finished, type Harness, type Running, sleep } from "../e2e/harness.ts";
 import type { Fleet, Place } from "./fleet.ts";
 import type { Scene } from "./workload.ts";
 
@@ -27,10 +27,10 @@ export class QueueServers {
   static async start({ harness, fleet, dice, nodes }: Scene): Promise<QueueServers> {
     const managers = Array.from({ length: MANAGERS }, (_, at) => fleet.place(`m${at + 1}`));
     const peers = managers.map(({ name, advertised }) => `${name}=${advertised}`).join(",");
-    // In half of the runs brokers that are away are soon replaced.
-    const replacing = dice.chance(0.5) ? ["--time-to-dead", "2s", "--replace-after", "3s"] : [];
+    // In half of the runs a broker that is away for a moment counts as dead.
+    const impatient = dice.chance(0.5) ? ["--time-to-dead", "2s"] : [];
     for (const place of managers) {
-      await fleet.launch(place, ["manager", ...ownWords(place), "--peers", peers, ...replacing]);
+      await fleet.launch(place, ["manager", ...ownWords(place), "--peers", peers, ...impatient]);
     }
     const known = managers.map(({ advertised }) => advertised).join(",");
     for (let at = 1; at <= nodes; at += 1) {
@@ -66,8 +66,7 @@ export class QueueServers {
 
   /** Waits until all brokers are alive and all partitions have all their replicas. */
   async whole(): Promise<void> {
-    await eventually("a whole cluster", async () => {
-      this.fleet.checkRunning();
+    await this.fleet.eventually("a whole cluster", async () => {
       const { brokers, partitions } = await this.status();
       const alive = brokers.filter((broker) => broker.alive).length;
       const states = partitions.map(({ state }) => state);

@@ -65,6 +65,7 @@ async function judge(
     tell,
     check: () => workload.check(),
   });
+  if (fleet.available.length === 0) throw new Error("no fault can be had on this machine");
   await nemesis.run();
   const seconds = (nowMs() - startMs) / 1_000;
   const { ok, fail, info } = workload.history.counts;
