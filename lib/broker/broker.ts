@@ -13,7 +13,7 @@ import {
   claimMethod,
   commitMethod,
   committedOffsetMethod,
-  consumerSizeMethod,
+  consumerPositionMethod,
   deleteConsumerMethod,
   dequeueMethod,
   fetchMethod,
@@ -29,7 +29,7 @@ import type { LogId, NodeInfo, ReplicaId } from "../raft/types.ts";
 import { type ProcessOptions, ServerProcess } from "../replica/process.ts";
 import { processFamilies } from "../replica/process_metrics.ts";
 import { BrokerMetrics } from "./broker_metrics.ts";
-import { consumerSize, deleteConsumer, dequeue } from "./consuming.ts";
+import { consumerPosition, deleteConsumer, dequeue } from "./consuming.ts";
 import { Fetching } from "./fetching.ts";
 import { Hosting } from "./hosting.ts";
 import { ManagerLink } from "./manager_link.ts";
@@ -183,7 +183,10 @@ export class Broker {
       dequeueMethod,
       (partition, request) => this.metrics.dequeuing(dequeue(partition, request)),
     );
-    this.handle(consumerSizeMethod, (partition, request) => consumerSize(partition, request));
+    this.handle(
+      consumerPositionMethod,
+      (partition, request) => consumerPosition(partition, request),
+    );
     this.handle(deleteConsumerMethod, (partition, request) => deleteConsumer(partition, request));
     this.handle(commitMethod, (partition, request) => commit(partition, request));
     this.handle(committedOffsetMethod, (partition, request) => committedOffset(partition, request));

@@ -3,8 +3,8 @@
 import { TrilogError } from "../base/errors.ts";
 import { recordsOf } from "../batch/batch_reader.ts";
 import type {
+  ConsumerPositionAnswer,
   ConsumerRequest,
-  ConsumerSizeAnswer,
   DeleteConsumerAnswer,
   DequeueAnswer,
   DequeueRequest,
@@ -15,22 +15,23 @@ import type { ServedPartition } from "./served_partition.ts";
 
 export async function dequeue(
   partition: ServedPartition,
-  { consumer, requestId }: DequeueRequest,
+  { consumer, requestId, turn }: DequeueRequest,
 ): Promise<DequeueAnswer> {
   partition.requireLeader("consume from");
-  const command = encodeCommand({ kind: "dequeue", consumer, requestId });
+  const command = encodeCommand({ kind: "dequeue", consumer, requestId, turn });
   const { answer } = await partition.replica.propose(command);
   const { offset, skipped } = dequeueAnswer.decode(answer);
   return { offset, value: offset === null ? null : valueAt(partition, offset), skipped };
 }
 
-export async function consumerSize(
+export async function consumerPosition(
   partition: ServedPartition,
   { consumer }: ConsumerRequest,
-): Promise<ConsumerSizeAnswer> {
-  partition.requireLeader("count messages of");
+): Promise<ConsumerPositionAnswer> {
+  partition.requireLeader("read");
   await partition.replica.readBarrier();
-  return { size: partition.machine.messagesLeft(consumer) };
+  const { machine } = partition;
+  return { size: machine.messagesLeft(consumer), turn: machine.consumerTurn(consumer) };
 }
 
 export async function deleteConsumer(

@@ -100,6 +100,11 @@ export class PartitionMachine implements StateMachine {
     return this.consumers.messagesLeft(consumer, this.index);
   }
 
+  /** How many requests of such a consumer were answered, repeats not counted. */
+  consumerTurn(consumer: number): number {
+    return this.consumers.turn(consumer);
+  }
+
   /** How far the partition goes and where everybody stands. */
   describe(): PartitionDescription {
     return {

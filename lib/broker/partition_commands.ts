@@ -50,6 +50,11 @@ export interface DequeueCommand {
   readonly consumer: number;
   /** The same id as the consumer's last request gets the same answer; null: never a repeat. */
   readonly requestId: string | null;
+  /**
+   * How many requests of the consumer this partition must have answered, unless this is a repeat:
+   * one that arrives late, after others, is refused as `stale_sequence`. Null: any number.
+   */
+  readonly turn: number | null;
 }
 
 /** Forgets the position of a consumer of the HTTP API. */
@@ -102,7 +107,11 @@ const shapes: { readonly [K in Kind]: Codec<Fields<K>> } = {
     offset: whole,
   }),
   delete_group: record<Fields<"delete_group">>({ group: name }),
-  dequeue: record<Fields<"dequeue">>({ consumer: whole, requestId: nullable(token) }),
+  dequeue: record<Fields<"dequeue">>({
+    consumer: whole,
+    requestId: nullable(token),
+    turn: nullable(whole),
+  }),
   delete_consumer: record<Fields<"delete_consumer">>({ consumer: whole }),
   trim: record<Fields<"trim">>({ index: whole }),
   advance: record<Fields<"advance">>({ offset: whole }),

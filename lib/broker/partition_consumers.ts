@@ -17,6 +17,8 @@ interface Cursor {
   /** Null: the last request bore no id. */
   readonly requestId: string | null;
   readonly answer: DequeueResult;
+  /** Requests answered, repeats not counted. */
+  readonly turn: number;
 }
 
 export class ConsumerTable {
@@ -32,18 +34,25 @@ export class ConsumerTable {
     return index.messagesFrom(this.consumers.get(consumer)?.nextOffset ?? index.startOffset);
   }
 
+  /** How many requests of a consumer were answered here, repeats not counted. */
+  turn(consumer: number): number {
+    return this.consumers.get(consumer)?.turn ?? 0;
+  }
+
   /** Fixes the consumer's next message. A consumer begins at the first message there is. */
-  dequeue({ consumer, requestId }: DequeueCommand, index: OffsetIndex): DequeueResult {
+  dequeue({ consumer, requestId, turn }: DequeueCommand, index: OffsetIndex): DequeueResult {
     const cursor = this.consumers.get(consumer);
+    if (requestId !== null && cursor?.requestId === requestId) return cursor.answer;
+    const present = this.turn(consumer);
+    if (turn !== null && turn !== present) throw late(consumer, turn, present);
     if (cursor === undefined) this.checkRoom(consumer);
-    else if (requestId !== null && cursor.requestId === requestId) return cursor.answer;
     const wanted = cursor?.nextOffset ?? index.startOffset;
     const found = index.locate(wanted);
     const offset = found === null ? null : Math.max(wanted, found.baseOffset);
     const arrived = offset ?? Math.max(wanted, index.endOffset);
     const answer: DequeueResult = { offset, skipped: arrived - wanted };
     const nextOffset = offset === null ? arrived : offset + 1;
-    this.consumers.set(consumer, { nextOffset, requestId, answer });
+    this.consumers.set(consumer, { nextOffset, requestId, answer, turn: present + 1 });
     return answer;
   }
 
@@ -54,10 +63,11 @@ export class ConsumerTable {
 
   store(): Packable {
     return storedConsumers.encode(
-      this.sorted().map(([consumer, { nextOffset, requestId, answer }]) => ({
+      this.sorted().map(([consumer, { nextOffset, requestId, answer, turn }]) => ({
         consumer,
         nextOffset,
         requestId,
+        turn,
         offset: answer.offset,
         skipped: answer.skipped,
       })),
@@ -68,8 +78,8 @@ export class ConsumerTable {
   static restore(packed: Packable): ConsumerTable {
     const table = new ConsumerTable();
     for (const stored of storedConsumers.decode(packed, "consumers")) {
-      const { consumer, nextOffset, requestId, offset, skipped } = stored;
-      table.consumers.set(consumer, { nextOffset, requestId, answer: { offset, skipped } });
+      const { consumer, nextOffset, requestId, turn, offset, skipped } = stored;
+      table.consumers.set(consumer, { nextOffset, requestId, turn, answer: { offset, skipped } });
     }
     return table;
   }
@@ -87,10 +97,19 @@ export class ConsumerTable {
   }
 }
 
+function late(consumer: number, turn: number, present: number): TrilogError {
+  return new TrilogError(
+    "stale_sequence",
+    `Cannot consume as consumer ${consumer}: the request is for turn ${turn} and ${present} were ` +
+      "taken",
+  );
+}
+
 interface StoredConsumer {
   readonly consumer: number;
   readonly nextOffset: number;
   readonly requestId: string | null;
+  readonly turn: number;
   readonly offset: number | null;
   readonly skipped: number;
 }
@@ -99,6 +118,7 @@ const storedConsumers: Codec<readonly StoredConsumer[]> = list(record<StoredCons
   consumer: whole,
   nextOffset: whole,
   requestId: nullable(text),
+  turn: whole,
   offset: nullable(whole),
   skipped: whole,
 }));

@@ -9,6 +9,11 @@ export interface DequeueRequest {
   readonly consumer: number;
   /** The consumer's last request sent again to this partition gets the same message. */
   readonly requestId: string;
+  /**
+   * From `consumer_position`: where other requests of the consumer were answered since, and this
+   * is no repeat, it is refused as `stale_sequence` and takes nothing.
+   */
+  readonly turn: number;
 }
 
 export interface DequeueAnswer {
@@ -26,7 +31,13 @@ export interface DequeueAnswer {
  */
 export const dequeueMethod = method<DequeueRequest, DequeueAnswer>(
   "broker.dequeue",
-  record<DequeueRequest>({ groupId: token, epoch: whole, consumer: whole, requestId: token }),
+  record<DequeueRequest>({
+    groupId: token,
+    epoch: whole,
+    consumer: whole,
+    requestId: token,
+    turn: whole,
+  }),
   record<DequeueAnswer>({ offset: nullable(whole), value: nullable(binary), skipped: whole }),
 );
 
@@ -37,15 +48,18 @@ export interface ConsumerRequest {
 }
 const consumerRequest = record<ConsumerRequest>({ groupId: token, epoch: whole, consumer: whole });
 
-export interface ConsumerSizeAnswer {
-  /** Messages left for the consumer, linearizably; all there are where it never came here. */
+export interface ConsumerPositionAnswer {
+  /** Messages left for the consumer; all there are where it never came here. */
   readonly size: number;
+  /** Requests of the consumer that were answered here, repeats not counted. */
+  readonly turn: number;
 }
 
-export const consumerSizeMethod = method<ConsumerRequest, ConsumerSizeAnswer>(
-  "broker.consumer_size",
+/** Where a consumer stands in one partition, linearizably. */
+export const consumerPositionMethod = method<ConsumerRequest, ConsumerPositionAnswer>(
+  "broker.consumer_position",
   consumerRequest,
-  record<ConsumerSizeAnswer>({ size: whole }),
+  record<ConsumerPositionAnswer>({ size: whole, turn: whole }),
 );
 
 export interface DeleteConsumerAnswer {

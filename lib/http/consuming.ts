@@ -9,13 +9,16 @@ import { displayText, textOf } from "../base/bytes.ts";
 import { toTrilogError, TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import {
-  consumerSizeMethod,
+  consumerPositionMethod,
   deleteConsumerMethod,
+  type DequeueAnswer,
   dequeueMethod,
   forgetMethod,
+  type Method,
   registerMethod,
   retireConsumerMethod,
 } from "../client/protocol.ts";
+import type { PartitionRequest } from "../client/access.ts";
 import {
   type Exchange,
   type Queue,
@@ -80,19 +83,11 @@ export class Consuming {
     { id, topic }: Registered,
     order: readonly number[],
     requestId: string,
-    { leftMs, signal }: Exchange,
+    exchange: Exchange,
   ): Promise<HttpAnswer> {
     let skipped = 0;
     for (const partition of order) {
-      const request = { consumer: id, requestId };
-      const answer = await this.queue.partitionRequest(
-        topic,
-        partition,
-        dequeueMethod,
-        request,
-        leftMs(),
-        signal,
-      );
+      const answer = await this.dequeue(topic, partition, id, requestId, exchange);
       skipped += answer.skipped;
       if (answer.offset === null) continue;
       this.lastPartitions.set(id, partition);
@@ -100,6 +95,32 @@ export class Consuming {
       return success({ ...message, partition, offset: answer.offset, ...skippedFields(skipped) });
     }
     return success({ message: null, partition: null, offset: null, ...skippedFields(skipped) });
+  }
+
+  /**
+   * Takes a message at the consumer's present turn. An attempt that is held up on its way, while
+   * the client goes on at another manager, finds the turn over and takes nothing.
+   */
+  private async dequeue(
+    topic: string,
+    partition: number,
+    consumer: number,
+    requestId: string,
+    exchange: Exchange,
+  ): Promise<DequeueAnswer> {
+    const { leftMs, signal } = exchange;
+    const ask = <Request extends PartitionRequest, Answer>(
+      method: Method<Request, Answer>,
+      request: Omit<Request, keyof PartitionRequest>,
+    ) => this.queue.partitionRequest(topic, partition, method, request, leftMs(), signal);
+    const { turn } = await ask(consumerPositionMethod, { consumer });
+    refuseGone(exchange);
+    try {
+      return await ask(dequeueMethod, { consumer, requestId, turn });
+    } catch (thrown) {
+      const error = toTrilogError(thrown);
+      throw error.code === "stale_sequence" ? overtaken(consumer, error) : error;
+    }
   }
 
   private async size(exchange: Exchange): Promise<HttpAnswer> {
@@ -110,7 +131,7 @@ export class Consuming {
       const { size } = await this.queue.partitionRequest(
         consumer.topic,
         partition,
-        consumerSizeMethod,
+        consumerPositionMethod,
         { consumer: consumer.id },
         exchange.leftMs(),
         exchange.signal,
@@ -177,6 +198,14 @@ function wantedPartition(consumer: Registered, { parameters }: Exchange): number
 /** Nobody would see the message: none is taken. */
 function refuseGone({ signal }: Exchange): void {
   if (signal.aborted) throw new TrilogError("cancelled", "Cannot consume: the client has gone");
+}
+
+function overtaken(consumer: number, cause: TrilogError): TrilogError {
+  return new TrilogError(
+    "unavailable",
+    `Cannot consume as consumer ${consumer}: another request of it came first`,
+    { cause },
+  );
 }
 
 /** A topic that was deleted meanwhile has taken its consumers with it. */

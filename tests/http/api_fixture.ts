@@ -27,10 +27,13 @@ const observation: Observation = {
 };
 
 export class Api {
-  readonly queue = new FakeQueue();
   readonly api: HttpApi;
 
-  constructor(options: { readonly token?: string; readonly observation?: Observation } = {}) {
+  /** Two with the same queue are two managers of one cluster. */
+  constructor(
+    options: { readonly token?: string; readonly observation?: Observation } = {},
+    readonly queue: FakeQueue = new FakeQueue(),
+  ) {
     this.api = new HttpApi({
       queue: this.queue,
       observation: options.observation ?? observation,

@@ -216,6 +216,34 @@ Deno.test("requests of one consumer run one after the other, those of others bes
   }
 });
 
+Deno.test("an attempt that is held up while the client goes on at another manager takes nothing", async () => {
+  const { api, consumer } = await filled(1, 3);
+  const other = new Api({}, api.queue);
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  api.queue.held = held;
+  const parameters = { topic: "t", consumer_id: consumer, request_id: "a" };
+  const late = api.refused("GET /consumer/consume", parameters);
+  while (api.queue.held !== null) await new Promise((resolve) => setTimeout(resolve, 1));
+  assertEquals(await other.consume("t", consumer, { request_id: "a" }), "0.0 0@0");
+  assertEquals(await other.consume("t", consumer, { request_id: "b" }), "0.1 0@1");
+  release();
+  assertEquals(await late, [503, "unavailable"]);
+  assertEquals(await other.consume("t", consumer, { request_id: "c" }), "0.2 0@2");
+});
+
+Deno.test("a repeat at another manager while the first attempt is under way is the same message", async () => {
+  const { api, consumer } = await filled(1, 3);
+  const other = new Api({}, api.queue);
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  api.queue.held = held;
+  const first = api.consume("t", consumer, { request_id: "a" });
+  while (api.queue.held !== null) await new Promise((resolve) => setTimeout(resolve, 1));
+  assertEquals(await other.consume("t", consumer, { request_id: "a" }), "0.0 0@0");
+  release();
+  assertEquals(await first, "0.0 0@0");
+  assertEquals(await api.consume("t", consumer, { request_id: "b" }), "0.1 0@1");
+});
+
 Deno.test("too many requests of one consumer at once are refused, not queued without end", async () => {
   const { api, consumer } = await filled(1, 1);
   const parameters = { topic: "t", consumer_id: consumer };

@@ -3,7 +3,7 @@
 import { systemClock } from "../../lib/base/system_clock.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
 import { pack, unpack } from "../../lib/base/msgpack.ts";
-import { consumerSize, deleteConsumer, dequeue } from "../../lib/broker/consuming.ts";
+import { consumerPosition, deleteConsumer, dequeue } from "../../lib/broker/consuming.ts";
 import { PartitionMachine } from "../../lib/broker/partition.ts";
 import { encodeCommand, produceAnswer } from "../../lib/broker/partition_commands.ts";
 import type { ServedPartition } from "../../lib/broker/served_partition.ts";
@@ -11,7 +11,7 @@ import type { PartitionRequest } from "../../lib/client/access.ts";
 import {
   type ClusterMetadata,
   clusterStatusMethod,
-  consumerSizeMethod,
+  consumerPositionMethod,
   createTopicMethod,
   deleteConsumerMethod,
   deleteTopicMethod,
@@ -73,6 +73,8 @@ export class FakeQueue implements Queue {
   repeated = 0;
   /** Partition requests that are applied and then fail, from the first on. */
   lostAnswers = 0;
+  /** What the next dequeue waits for on its way to the partition. */
+  held: Promise<void> | null = null;
   /** Partition requests made, as `METHOD TOPIC/PARTITION`. */
   readonly asked: string[] = [];
   private readonly methods = new Map<string, Serve>();
@@ -126,6 +128,11 @@ export class FakeQueue implements Queue {
     const count = (await this.topic(topic)).partitions.length;
     if (partition >= count) throw new TrilogError("no_such_partition", "Cannot use partition: no");
     this.asked.push(`${method.name} ${topic}/${partition}`);
+    if (this.held !== null && method.name === dequeueMethod.name) {
+      const { held } = this;
+      this.held = null;
+      await held;
+    }
     let answer = await this.ask(topic, partition, method.name, request);
     if (this.repeated > 0) {
       this.repeated -= 1;
@@ -153,8 +160,8 @@ export class FakeQueue implements Queue {
         return produceAnswer.decode(fake.propose(full.batch).answer);
       case dequeueMethod.name:
         return await dequeue(served, full);
-      case consumerSizeMethod.name:
-        return await consumerSize(served, full);
+      case consumerPositionMethod.name:
+        return await consumerPosition(served, full);
       case deleteConsumerMethod.name:
         return await deleteConsumer(served, full);
     }
