@@ -133,34 +133,41 @@ function describeLines(
   positions: readonly GroupPosition[],
 ): string[] {
   const lag = positions.reduce((sum, position) => sum + position.lag, 0);
-  const clients = new Map(members.map(({ id, client }) => [id, client || id]));
-  return [
+  const lines = [
     `group ${group.name} is ${group.state}: ${counted(members.length, "member")}, ` +
     `${counted(lag, "message")} behind, ${group.strategy.replace("_", " ")}`,
-    "",
-    ...tableLines(
-      ["MEMBER", "CLIENT", right("PARTITIONS"), right("SESSION"), right("HEARD")],
-      members.map(({ id, client, sessionTimeoutMs, lastHeardMs }) => [
-        id,
-        client || "-",
-        positions.filter(({ owner }) => owner === id).length,
-        roundedDuration(sessionTimeoutMs),
-        lastHeardMs === null ? "-" : `${roundedDuration(lastHeardMs)} ago`,
-      ]),
-    ),
-    "",
-    ...tableLines(
-      ["TOPIC", right("PARTITION"), right("COMMITTED"), right("END"), right("LAG"), "MEMBER"],
-      positions.map(({ topic, partition, committed, end, lag, owner, target }) => [
-        topic,
-        partition,
-        committed === null ? "-" : groupedNumber(committed),
-        groupedNumber(end),
-        groupedNumber(lag),
-        owner === null || owner === target
-          ? owner ?? "-"
-          : `${owner} (moving to ${target === null ? "nobody" : clients.get(target)})`,
-      ]),
-    ),
   ];
+  if (members.length > 0) lines.push("", ...memberLines(members, positions));
+  if (positions.length > 0) lines.push("", ...positionLines(positions));
+  return lines;
+}
+
+function memberLines(
+  members: GroupDescription["members"],
+  positions: readonly GroupPosition[],
+): string[] {
+  return tableLines(
+    ["MEMBER", "CLIENT", right("PARTITIONS"), right("SESSION"), right("HEARD")],
+    members.map(({ id, client, sessionTimeoutMs, lastHeardMs }) => [
+      id,
+      client || "-",
+      positions.filter(({ owner }) => owner === id).length,
+      roundedDuration(sessionTimeoutMs),
+      lastHeardMs === null ? "-" : `${roundedDuration(lastHeardMs)} ago`,
+    ]),
+  );
+}
+
+function positionLines(positions: readonly GroupPosition[]): string[] {
+  return tableLines(
+    ["TOPIC", right("PARTITION"), right("COMMITTED"), right("END"), right("LAG"), "MEMBER"],
+    positions.map(({ topic, partition, committed, end, lag, owner, target }) => [
+      topic,
+      partition,
+      committed === null ? "-" : groupedNumber(committed),
+      groupedNumber(end),
+      groupedNumber(lag),
+      owner === target ? owner ?? "-" : `${owner} (moving to ${target ?? "nobody"})`,
+    ]),
+  );
 }
