@@ -80,7 +80,11 @@ export const OPS: Readonly<Record<Op, OpInfo>> = {
     summary: `the last ${limits.historyEntries.toLocaleString("en")} movements of the account`,
   },
   members: { parameters: [], summary: "every ATM of the bank" },
-  member: { parameters: [], usage: MEMBER_USAGE, summary: "add or remove an ATM" },
+  member: {
+    parameters: [],
+    usage: MEMBER_USAGE,
+    summary: "add an ATM (NAME=HOST:PORT) or remove one",
+  },
   status: { parameters: [], summary: "this ATM and the others" },
   help: { parameters: [], summary: "this list" },
   quit: { parameters: [], summary: "leave" },

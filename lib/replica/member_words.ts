@@ -7,7 +7,7 @@ import type { Attempts } from "./attempts.ts";
 import type { Backend } from "./backends.ts";
 import type { MemberChange, MemberState, NodeStatus } from "./node_protocol.ts";
 
-export const MEMBER_USAGE = "member add NAME=HOST:PORT | remove NAME";
+export const MEMBER_USAGE = "member add|remove NAME";
 
 /** The words after `member`; throws `unknown_command` where they are no change. */
 export function parseMemberChange(words: readonly string[]): MemberChange {
@@ -19,7 +19,8 @@ export function parseMemberChange(words: readonly string[]): MemberChange {
   if (action === "remove" && rest.length === 0 && isValidName(who)) {
     return { action, name: who, address: null };
   }
-  throw new TrilogError("unknown_command", `Cannot run member: it is typed ${MEMBER_USAGE}`);
+  const typed = "member add NAME=HOST:PORT or member remove NAME";
+  throw new TrilogError("unknown_command", `Cannot run member: it is typed ${typed}`);
 }
 
 function isAddress(text: string): boolean {
