@@ -44,8 +44,7 @@ const flags = {
     type: "choice",
     choices: ["index", "lease", "stale"],
     default: "index",
-    help:
-      "who answers reads: any node after asking the leader; the leader alone; any node as it is",
+    help: "answers come from any node that asked the leader, from the leader, from any node",
   },
   lease: {
     type: "duration",

@@ -1,6 +1,6 @@
 /** Where somebody sits at a replicated machine: a terminal with a prompt, a pipe, or one command. */
 
-import { concatBytes, utf8 } from "../lib/base/bytes.ts";
+import { concatBytes, displayText, utf8 } from "../lib/base/bytes.ts";
 import { type ErrorCode, toTrilogError, TrilogError } from "../lib/base/errors.ts";
 import type { Context } from "../lib/cli/command.ts";
 import { type Desk, type Layout, serveDesk } from "../lib/cli/desk.ts";
@@ -66,6 +66,7 @@ export class Seat {
 
   private print(result: string | Uint8Array): Promise<void> | void {
     if (typeof result === "string") return this.terminal.print(result);
+    if (this.terminal.stdoutIsTerminal) return this.terminal.print(harmless(displayText(result)));
     return this.terminal.write(concatBytes([result, NEWLINE]));
   }
 
@@ -82,6 +83,14 @@ export class Seat {
       this.interrupted = true;
     }
   }
+}
+
+/** Text of strangers for a terminal: control characters show and do nothing. */
+function harmless(text: string): string {
+  return text.replace(
+    /(?![\n\t])\p{Cc}/gu,
+    (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
+  );
 }
 
 function statusOfCode(code: ErrorCode): number {

@@ -155,3 +155,17 @@ Deno.test("flags that do not go together are wrong usage", async () => {
     }
   });
 });
+
+Deno.test("a value cannot play tricks on a terminal", async () => {
+  await withHarness(async (harness) => {
+    const cluster = await KvCluster.start(harness, 1);
+    const { address } = cluster.node("k1");
+    await cluster.done(["k1"], "set", "a", "\x1b[31mred");
+    const words = `${harness.binary} kv --connect ${address} -- get a`;
+    const terminal = harness.startCommand("script", "-qefc", words, "/dev/null");
+    assertEquals(await terminal.status(), 0);
+    assertEquals(terminal.text("stdout").trimEnd(), "\\u{1b}[31mred");
+    const piped = await cluster.run(["k1"], ["get", "a"]);
+    assertEquals(piped.stdout, "\x1b[31mred\n");
+  });
+});
