@@ -11,6 +11,7 @@ import {
   clusterStatusMethod,
   movePartitionMethod,
 } from "../lib/client/protocol.ts";
+import { backup, restore } from "./cluster_backup.ts";
 import { drain, rebalance, remove } from "./cluster_brokers.ts";
 import { managerCommands } from "./cluster_managers.ts";
 import { recover } from "./cluster_recover.ts";
@@ -94,7 +95,17 @@ export const command = defineCommand({
   name: "cluster",
   summary: "look after a queue cluster",
   examples: ["trilog cluster status", "trilog cluster move logs/0 --to b1,b2,b4"],
-  subcommands: [status, drain, remove, rebalance, move, ...managerCommands, recover],
+  subcommands: [
+    status,
+    drain,
+    remove,
+    rebalance,
+    move,
+    ...managerCommands,
+    recover,
+    backup,
+    restore,
+  ],
 });
 
 async function readPartition(ask: Ask, topic: string, partition: number) {

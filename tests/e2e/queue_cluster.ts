@@ -169,6 +169,7 @@ export interface ClusterStatus {
     readonly state: string;
     readonly leader: string | null;
     readonly voters: readonly string[];
+    readonly startOffset: number;
     readonly endOffset: number;
   }[];
 }

@@ -1,0 +1,271 @@
+/** `trilog cluster backup` and `restore`: topics, their settings and, by flag, their messages. */
+
+import { toTrilogError, TrilogError } from "../lib/base/errors.ts";
+import { systemClock } from "../lib/base/system_clock.ts";
+import { readBatchHeader } from "../lib/batch/batch_header.ts";
+import { recordsOf } from "../lib/batch/batch_reader.ts";
+import { bootstrapFlags, securityFlags } from "../lib/cli/common_flags.ts";
+import { defineCommand } from "../lib/cli/command.ts";
+import { Progress } from "../lib/cli/progress.ts";
+import { exitStatus } from "../lib/cli/program.ts";
+import type { Terminal } from "../lib/cli/terminal.ts";
+import type { Client } from "../lib/client/client.ts";
+import type { Producer } from "../lib/client/producer.ts";
+import { advanceMethod, createTopicMethod, fetchMethod } from "../lib/client/protocol.ts";
+import { type BackedUpTopic, BackupWriter, type Part, readBackup } from "./backup_file.ts";
+import { counted } from "./cluster_view.ts";
+import { newRequestId } from "./managers_client.ts";
+import { withClient } from "./queue_client.ts";
+
+const REQUEST_MS = 10_000;
+const FETCH_MS = 30_000;
+const FETCH_BYTES = 1024 * 1024;
+
+const commonFlags = { ...bootstrapFlags, ...securityFlags } as const;
+const fileArgument = { file: { help: "the backup's file" } } as const;
+
+export const backup = defineCommand({
+  name: "backup",
+  summary: "write topics and settings, and with --with-data all messages, to a file",
+  details: "Each partition is taken up to the end it has when its turn comes, while everything\n" +
+    "runs. The file gets its name when it is whole. Positions of consumers are not in it.",
+  examples: [
+    "trilog cluster backup topics.backup",
+    "trilog cluster backup everything.backup --with-data",
+  ],
+  positionals: fileArgument,
+  flags: { withData: { type: "boolean", help: "messages, too" }, ...commonFlags },
+  run: ({ flags, args, json, terminal }) =>
+    withClient(flags, async (client) => {
+      const writer = new BackupWriter(args.file);
+      const progress = newProgress(terminal, json || !flags.withData, "backed up");
+      const counts = { topics: 0, messages: 0 };
+      try {
+        const { clusterId, topics, brokers } = await client.refresh();
+        writer.add({
+          kind: "cluster",
+          clusterId,
+          takenAtMs: systemClock.wallMs(),
+          withData: flags.withData,
+          brokers: brokers.map(({ id }) => id),
+        });
+        for (const { name: topic, settings, partitions } of topics) {
+          writer.add({ kind: "topic", topic, partitions: partitions.length, ...settings });
+          counts.topics += 1;
+          if (!flags.withData) continue;
+          for (const { partition } of partitions) {
+            counts.messages += await copyPartition(client, writer, progress, topic, partition);
+          }
+        }
+        writer.add({ kind: "end", ...counts });
+        writer.finish();
+      } catch (thrown) {
+        writer.abandon();
+        throw thrown;
+      } finally {
+        progress.finish();
+      }
+      await tell(terminal, json, "backed up", { file: args.file, ...counts });
+      return exitStatus.done;
+    }),
+});
+
+export const restore = defineCommand({
+  name: "restore",
+  summary: "make the topics of a backup again, with the messages that are in it",
+  details: "None of the topics may exist. Keys, values, headers, times and offsets become what\n" +
+    "they were; nobody else may produce meanwhile. One that was interrupted is repeated\n" +
+    "after its topics are deleted.",
+  examples: ["trilog cluster restore topics.backup", "trilog cluster restore all.backup --json"],
+  positionals: fileArgument,
+  flags: commonFlags,
+  run: ({ flags, args, json, terminal }) =>
+    withClient(flags, async (client) => {
+      // All of it is read before anything is done: half a backup is none.
+      const topics = checkWhole(args.file);
+      await refuseExisting(client, topics);
+      const progress = newProgress(terminal, json, "restored");
+      const restoring = new Restoring(client, progress);
+      try {
+        for (const part of readBackup(args.file)) await restoring.take(part);
+      } finally {
+        await restoring.stop();
+        progress.finish();
+      }
+      const { messages } = restoring;
+      await tell(terminal, json, "restored", { file: args.file, topics: topics.length, messages });
+      return exitStatus.done;
+    }),
+});
+
+function newProgress(terminal: Terminal, silent: boolean, verb: string): Progress {
+  return new Progress({ terminal, clock: systemClock, noun: "messages", verb, silent });
+}
+
+async function tell(
+  terminal: Terminal,
+  json: boolean,
+  verb: string,
+  counts: { readonly file: string; readonly topics: number; readonly messages: number },
+): Promise<void> {
+  const { topics, messages } = counts;
+  const text = `${counted(topics, "topic")} and ${counted(messages, "message")} ${verb}`;
+  await terminal.print(json ? JSON.stringify(counts) : text);
+}
+
+/** Copies what a partition holds now; returns the number of messages. */
+async function copyPartition(
+  client: Client,
+  writer: BackupWriter,
+  progress: Progress,
+  topic: string,
+  partition: number,
+): Promise<number> {
+  const endOffset = await client.offset(topic, partition, "latest");
+  const startOffset = await client.offset(topic, partition, "earliest");
+  let messages = 0;
+  for (let next = startOffset; next < endOffset;) {
+    const batches = await fetchFrom(client, topic, partition, next);
+    if (batches === null) next = await client.offset(topic, partition, "earliest");
+    else if (batches.length === 0) break;
+    for (const bytes of batches ?? []) {
+      const { baseOffset, count } = readBatchHeader(bytes);
+      if (baseOffset >= endOffset) return finish(messages);
+      writer.add({ kind: "batch", topic, partition, bytes });
+      progress.add(count, bytes.length);
+      messages += count;
+      next = baseOffset + count;
+    }
+  }
+  return finish(messages);
+
+  function finish(count: number): number {
+    writer.add({ kind: "partition", topic, partition, startOffset, endOffset });
+    return count;
+  }
+}
+
+/** Stored batches from `offset` on; null where retention has just dropped them. */
+async function fetchFrom(
+  client: Client,
+  topic: string,
+  partition: number,
+  offset: number,
+): Promise<readonly Uint8Array[] | null> {
+  const isolation = "linearizable" as const;
+  const request = { offset, maxBytes: FETCH_BYTES, minBytes: 1, maxWaitMs: 0, isolation };
+  try {
+    const answer = await client.partitionRequest(topic, partition, fetchMethod, request, FETCH_MS);
+    return answer.batches;
+  } catch (thrown) {
+    const error = toTrilogError(thrown);
+    if (error.code === "offset_out_of_range") return null;
+    throw error;
+  }
+}
+
+/** The topics of a backup; throws `corrupt` unless every part of it is there. */
+function checkWhole(file: string): BackedUpTopic[] {
+  const topics: BackedUpTopic[] = [];
+  let messages = 0;
+  for (const part of readBackup(file)) {
+    if (part.kind === "topic") topics.push(part);
+    if (part.kind === "batch") messages += readBatchHeader(part.bytes).count;
+    if (part.kind !== "end") continue;
+    if (part.topics === topics.length && part.messages === messages) continue;
+    throw new TrilogError("corrupt", `Cannot read backup ${file}: its counts do not match`);
+  }
+  return topics;
+}
+
+async function refuseExisting(client: Client, topics: readonly BackedUpTopic[]): Promise<void> {
+  const present = new Set((await client.refresh()).topics.map((topic) => topic.name));
+  const both = topics.filter(({ topic }) => present.has(topic)).map(({ topic }) => topic);
+  if (both.length === 0) return;
+  const state = `the cluster has ${both.join(", ")} already`;
+  throw new TrilogError("topic_exists", `Cannot restore: ${state}`);
+}
+
+/** Makes topics and produces messages again, offset by offset. */
+class Restoring {
+  messages = 0;
+  private readonly producer: Producer;
+  /** Offset of the next message of each partition. */
+  private readonly next = new Map<string, number>();
+  private failure: TrilogError | null = null;
+
+  constructor(private readonly client: Client, private readonly progress: Progress) {
+    this.producer = client.producer();
+  }
+
+  async take(part: Part): Promise<void> {
+    if (part.kind === "topic") await this.makeTopic(part);
+    if (part.kind === "partition") await this.advanceTo(part, part.endOffset);
+    if (part.kind === "batch") await this.produce(part, part.bytes);
+    if (part.kind === "end") await this.settle();
+  }
+
+  async stop(): Promise<void> {
+    await this.producer.stop();
+  }
+
+  private async makeTopic(topic: BackedUpTopic): Promise<void> {
+    const { topic: name, partitions, retentionBytes, retentionMs } = topic;
+    const settings = { retentionBytes, retentionMs };
+    const request = { requestId: newRequestId(), name, partitions, settings };
+    await this.client.managers.request(createTopicMethod, request, REQUEST_MS);
+    await this.producer.prepare(name);
+  }
+
+  private async produce(at: Place, batch: Uint8Array): Promise<void> {
+    for (const record of recordsOf(batch)) {
+      const { key, value, headers, timestampMs, offset } = record;
+      if (offset < this.nextOf(at)) continue;
+      await this.advanceTo(at, offset);
+      await this.producer.ready();
+      const message = { key, value, headers, timestampMs, partition: at.partition };
+      this.producer.enqueue(at.topic, message, (error, delivered) => {
+        this.delivered(at, offset, error, delivered?.offset);
+      });
+      this.next.set(keyOf(at), offset + 1);
+      this.messages += 1;
+    }
+    this.progress.add(readBatchHeader(batch).count, batch.length);
+    if (this.failure !== null) throw this.failure;
+  }
+
+  private delivered(at: Place, wanted: number, error: TrilogError | null, offset?: number): void {
+    if (error === null && offset === wanted) return;
+    const state = `the message of offset ${wanted} got ${offset}: somebody else produces there`;
+    this.failure ??= error ??
+      new TrilogError("invalid_argument", `Cannot restore ${at.topic}/${at.partition}: ${state}`);
+  }
+
+  /** Leaves out the offsets that no message has. */
+  private async advanceTo(at: Place, offset: number): Promise<void> {
+    if (offset <= this.nextOf(at)) return;
+    await this.settle();
+    const { topic, partition } = at;
+    const request = { offset };
+    await this.client.partitionRequest(topic, partition, advanceMethod, request, FETCH_MS);
+    this.next.set(keyOf(at), offset);
+  }
+
+  private async settle(): Promise<void> {
+    await this.producer.flush();
+    if (this.failure !== null) throw this.failure;
+  }
+
+  private nextOf(at: Place): number {
+    return this.next.get(keyOf(at)) ?? 0;
+  }
+}
+
+interface Place {
+  readonly topic: string;
+  readonly partition: number;
+}
+
+function keyOf({ topic, partition }: Place): string {
+  return `${topic}/${partition}`;
+}
