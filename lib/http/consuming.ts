@@ -32,6 +32,15 @@ import { type HttpAnswer, type JsonFields, success } from "./message.ts";
 import { RecentMap } from "./recent.ts";
 import { Turns } from "./turns.ts";
 
+/** One request on its way through the partitions. */
+interface Visit {
+  readonly consumer: Registered;
+  readonly requestId: string;
+  /** Whether the client may repeat it. */
+  readonly repeatable: boolean;
+  readonly exchange: Exchange;
+}
+
 export class Consuming {
   /** Partition of each consumer's last message that was asked for without a request id. */
   private readonly lastPartitions = new RecentMap<number, number>(limits.registeredConsumers);
@@ -75,22 +84,18 @@ export class Consuming {
         : given === null
         ? rotation((this.lastPartitions.get(id) ?? -1) + 1, consumer.partitions)
         : visitingOrder(consumer, hash);
-      return await this.firstMessage(consumer, order, hash.id, exchange);
+      const visit = { consumer, requestId: hash.id, repeatable: given !== null, exchange };
+      return await this.firstMessage(visit, order);
     });
   }
 
-  private async firstMessage(
-    { id, topic }: Registered,
-    order: readonly number[],
-    requestId: string,
-    exchange: Exchange,
-  ): Promise<HttpAnswer> {
+  private async firstMessage(visit: Visit, order: readonly number[]): Promise<HttpAnswer> {
     let skipped = 0;
     for (const partition of order) {
-      const answer = await this.dequeue(topic, partition, id, requestId, exchange);
+      const answer = await this.dequeue(visit, partition);
       skipped += answer.skipped;
       if (answer.offset === null) continue;
-      this.lastPartitions.set(id, partition);
+      this.lastPartitions.set(visit.consumer.id, partition);
       const message = messageFields(answer.value);
       return success({ ...message, partition, offset: answer.offset, ...skippedFields(skipped) });
     }
@@ -99,27 +104,24 @@ export class Consuming {
 
   /**
    * Takes a message at the consumer's present turn. An attempt that is held up on its way, while
-   * the client goes on at another manager, finds the turn over and takes nothing.
+   * the client goes on at another manager, finds the turn over and takes nothing. Emptiness is
+   * worth a replicated step only where a repeat has to find it again.
    */
-  private async dequeue(
-    topic: string,
-    partition: number,
-    consumer: number,
-    requestId: string,
-    exchange: Exchange,
-  ): Promise<DequeueAnswer> {
+  private async dequeue(visit: Visit, partition: number): Promise<DequeueAnswer> {
+    const { consumer: { id, topic }, requestId, repeatable, exchange } = visit;
     const { leftMs, signal } = exchange;
     const ask = <Request extends PartitionRequest, Answer>(
       method: Method<Request, Answer>,
       request: Omit<Request, keyof PartitionRequest>,
     ) => this.queue.partitionRequest(topic, partition, method, request, leftMs(), signal);
-    const { turn } = await ask(consumerPositionMethod, { consumer });
+    const { turn, size } = await ask(consumerPositionMethod, { consumer: id });
+    if (size === 0 && !repeatable) return { offset: null, value: null, skipped: 0 };
     refuseGone(exchange);
     try {
-      return await ask(dequeueMethod, { consumer, requestId, turn });
+      return await ask(dequeueMethod, { consumer: id, requestId, turn });
     } catch (thrown) {
       const error = toTrilogError(thrown);
-      throw error.code === "stale_sequence" ? overtaken(consumer, error) : error;
+      throw error.code === "stale_sequence" ? overtaken(id, error) : error;
     }
   }
 

@@ -38,13 +38,16 @@ export const register: Command<RegisterFields, Registered> = {
   apply(state, fields, context) {
     const registered = registeredOf(state, fields.kind);
     refuseTooMany(fields.kind, registered.size);
+    const { partition } = fields;
+    if (fields.kind === "producer" && partition !== null) {
+      throw new TrilogError("invalid_argument", "Cannot register producer: it names a partition");
+    }
     if (fields.kind === "producer" && !state.topics.has(fields.topic)) {
       const settings = { retentionBytes: 0, retentionMs: 0 };
       createTopic.apply(state, { name: fields.topic, partitions: 1, settings }, context);
     }
     const topic = existingTopic(state, `register ${fields.kind}`, fields.topic);
     const partitions = topic.partitions.length;
-    const { partition } = fields;
     if (partition !== null && partition >= partitions) {
       throw new TrilogError(
         "no_such_partition",

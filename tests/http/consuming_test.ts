@@ -74,6 +74,15 @@ Deno.test("partitions are taken in turn, empty ones are skipped, and the end is 
   assertEquals(await api.consume("t", consumer), "late 2@2");
 });
 
+Deno.test("looking for messages where there are none writes nothing, unless it may be repeated", async () => {
+  const { api, consumer } = await filled(3, 0);
+  const dequeues = () => api.queue.asked.filter((one) => one.startsWith("broker.dequeue")).length;
+  for (let at = 0; at < 5; at += 1) assertEquals(await api.consume("t", consumer), null);
+  assertEquals(dequeues(), 0);
+  assertEquals(await api.consume("t", consumer, { request_id: "r" }), null);
+  assertEquals(dequeues(), 3);
+});
+
 Deno.test("each consumer has a position of its own, from the first message on", async () => {
   const { api, consumer } = await filled(2, 3);
   assertEquals((await api.drain("t", consumer)).length, 6);

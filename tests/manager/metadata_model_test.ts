@@ -7,6 +7,7 @@ import { declare, registerBroker } from "../../lib/manager/brokers.ts";
 import { type AnyCommand, decodeAnswer, encodeCommand } from "../../lib/manager/command.ts";
 import { MetadataMachine } from "../../lib/manager/metadata.ts";
 import { place } from "../../lib/manager/moves.ts";
+import { forget, register, retireConsumer } from "../../lib/manager/registrations.ts";
 import { report } from "../../lib/manager/reports.ts";
 import type { MetadataView, Partition } from "../../lib/manager/state.ts";
 import { alterTopic, createTopic, deleteTopic } from "../../lib/manager/topics.ts";
@@ -60,6 +61,13 @@ const draws: readonly Draw[] = [
     partition: random.below(3),
     brokers: random.shuffled(state.sortedBrokers().map(({ id }) => id)).slice(0, 3),
   }],
+  (random) => [register, {
+    kind: random.pick(["producer", "consumer"]),
+    topic: random.pick(topicNames),
+    partition: random.chance(0.3) ? random.below(3) : null,
+  }],
+  (random) => [retireConsumer, { id: random.below(12) }],
+  (random) => [forget, { kind: random.pick(["producer", "consumer"]), id: random.below(12) }],
   drawReport,
 ];
 
@@ -113,6 +121,14 @@ function checkState(state: MetadataView): void {
       assert(partition.startOffset <= partition.endOffset);
       assertEquals(state.partitionOf(partition.groupId), { topic, partition: number });
     });
+  }
+  for (
+    const { topic, topicNumber } of [
+      ...state.producers.values(),
+      ...state.consumers.values(),
+    ]
+  ) {
+    assertEquals(state.topics.get(topic)?.number, topicNumber, "registrations go with their topic");
   }
   for (const tombstone of state.tombstones.values()) {
     assert(current.has(tombstone.replicaId), "a tombstone has somebody to obey it");
