@@ -129,6 +129,7 @@ export class Consumer implements AsyncIterable<Message> {
       patienceMs,
       onAssigned: (assignment, member) => this.take(assignment, member),
       onExpelled: () => this.loseAll(),
+      onSure: () => this.wakeUp(),
       onFailed: (error) => this.fail(error),
     });
   }
@@ -227,7 +228,7 @@ export class Consumer implements AsyncIterable<Message> {
     for (;;) {
       if (this.stopping !== null) return null;
       const [partition] = this.ready;
-      if (partition === undefined) {
+      if (partition === undefined || !this.membership.isSure()) {
         if (this.failure !== null) throw this.failure;
         if (this.isFinished()) return null;
         await this.news();

@@ -4,7 +4,7 @@
  */
 
 import { Backoff } from "../base/backoff.ts";
-import { type Clock, sleep } from "../base/clock.ts";
+import { type Clock, sleep, type Timer } from "../base/clock.ts";
 import { toTrilogError, type TrilogError } from "../base/errors.ts";
 import type { Random } from "../base/prng.ts";
 import type { Managers } from "./managers.ts";
@@ -39,6 +39,8 @@ export interface MembershipOptions {
   readonly onAssigned: (assignment: GroupAssignment, member: string) => void;
   /** Nothing that was assigned is this consumer's any more. */
   readonly onExpelled: () => void;
+  /** It is a member beyond doubt again; see {@link GroupMembership.isSure}. */
+  readonly onSure: () => void;
   /** It will not go on by itself. */
   readonly onFailed: (error: TrilogError) => void;
 }
@@ -64,6 +66,10 @@ export class GroupMembership {
   private telling = false;
   private stopped = false;
   private heardMs: number;
+  /** When this process was last seen awake, and when it last found that it had been asleep. */
+  private awakeMs: number;
+  private doubtMs = -Infinity;
+  private timer: Timer | null = null;
 
   constructor(
     private readonly access: ManagersAccess,
@@ -71,7 +77,7 @@ export class GroupMembership {
   ) {
     this.beatMs = Math.floor(options.sessionTimeoutMs / BEATS_IN_SESSION);
     this.backoff = new Backoff(access.random, FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
-    this.heardMs = access.clock.monotonicMs();
+    this.heardMs = this.awakeMs = access.clock.monotonicMs();
   }
 
   /** The newest assignment; null before the first. */
@@ -81,6 +87,17 @@ export class GroupMembership {
 
   start(): void {
     void this.run();
+    this.watchLater();
+  }
+
+  /**
+   * False when this process was asleep (paused, or busy without a break) for half a session and
+   * has not heard the managers since: it may have been expelled, and should hand nothing out until
+   * it knows. A mere lack of managers is no reason, since nobody is expelled then.
+   */
+  isSure(): boolean {
+    this.noticeSleep();
+    return this.doubtMs === -Infinity;
   }
 
   /** Tells the managers that a partition is not consumed here any more. */
@@ -98,6 +115,7 @@ export class GroupMembership {
   /** Leaves the group. What fails is left to the session timeout. */
   async leave(): Promise<void> {
     this.stopped = true;
+    this.timer?.cancel();
     const member = this.member ?? this.joining;
     this.member = null;
     if (member !== null) await this.depart(member);
@@ -126,6 +144,23 @@ export class GroupMembership {
     this.member = member;
   }
 
+  private watchLater(): void {
+    this.timer = this.access.clock.after(this.beatMs, () => {
+      this.noticeSleep();
+      if (!this.stopped) this.watchLater();
+    });
+  }
+
+  private noticeSleep(): void {
+    const nowMs = this.access.clock.monotonicMs();
+    const asleepMs = nowMs - this.awakeMs;
+    this.awakeMs = nowMs;
+    if (2 * asleepMs < this.options.sessionTimeoutMs || this.member === null) return;
+    this.doubtMs = nowMs;
+    // The heartbeat that waits for news at a manager may wait for a while yet.
+    this.beat(this.member, 0).catch(() => {});
+  }
+
   private async depart(member: string): Promise<void> {
     const { group } = this.options;
     await this.access.managers.request(leaveGroupMethod, { group, member }, LEAVE_MS)
@@ -143,13 +178,22 @@ export class GroupMembership {
     };
     // A manager that is asked to wait is given that time again to answer.
     const attemptMs = 2 * this.beatMs;
+    const askedMs = this.access.clock.monotonicMs();
     const answer = await this.access.managers.request(
       groupHeartbeatMethod,
       request,
       attemptMs,
       attemptMs,
     );
-    if (member === this.member) this.take(answer, member);
+    if (member !== this.member) return;
+    this.take(answer, member);
+    if (askedMs >= this.doubtMs) this.endDoubt();
+  }
+
+  private endDoubt(): void {
+    if (this.doubtMs === -Infinity) return;
+    this.doubtMs = -Infinity;
+    this.options.onSure();
   }
 
   private take(assignment: GroupAssignment, member: string): void {
@@ -186,6 +230,7 @@ export class GroupMembership {
       this.assignment = null;
       this.options.onExpelled();
       this.released.clear();
+      this.endDoubt();
       return true;
     }
     const silentMs = this.access.clock.monotonicMs() - this.heardMs;

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { sleep } from "../../lib/base/clock.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
 import { alterTopicMethod, deleteTopicMethod } from "../../lib/client/protocol.ts";
 import { GROUP, type Member, World } from "./consumer_world.ts";
@@ -151,6 +152,45 @@ Deno.test("a member paused past its session cannot commit, and comes back as ano
   produce(world, 1, 10, 1);
   await world.pass(second);
   assertEquals(paused.values.at(-1), "0:10", "it takes part again");
+  await world.end();
+});
+
+Deno.test("after a pause a member hands out nothing that it had fetched and lost meanwhile", async () => {
+  const world = await worldWith(1);
+  produce(world, 1, 0, 10);
+  const options = { sessionTimeoutMs: 2 * second, autoCommitMs: 100 };
+  const paused = world.join(["t"], options);
+  paused.iterate(() => sleep(paused.process.clock, 200));
+  await world.pass(900);
+  const seen = paused.values.length;
+  assert(seen > 1 && seen < 9);
+  paused.process.pause();
+  const other = world.join(["t"], options);
+  other.iterate();
+  await world.pass(4 * second);
+  assertEquals(other.values.at(-1), "0:9");
+  paused.process.goOn();
+  await world.pass(4 * second);
+  assertEquals(paused.values.length, seen);
+  assert(paused.end === null, "it takes part again");
+  await world.settle(other.consumer.stop());
+  produce(world, 1, 10, 1);
+  await world.pass(2 * second);
+  assertEquals(paused.values.slice(seen), ["0:10"]);
+  await world.end();
+});
+
+Deno.test("a short nap of a member delays what it hands out by one question", async () => {
+  const world = await worldWith(1);
+  produce(world, 1, 0, 10);
+  const napping = world.join(["t"], { sessionTimeoutMs: 10 * second });
+  napping.iterate(() => sleep(napping.process.clock, 200));
+  await world.pass(900);
+  napping.process.pause();
+  await world.pass(6 * second);
+  napping.process.goOn();
+  await world.pass(5 * second);
+  assertEquals(napping.values, expected(1, 10), "it was not expelled and lost nothing");
   await world.end();
 });
 
