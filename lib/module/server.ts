@@ -93,7 +93,7 @@ export class RaftServer {
     private readonly apply: (message: ApplyMessage) => void,
     options: ServerOptions,
   ) {
-    const { electionTimeoutMs = 500, heartbeatMs = 70, random = systemRandom } = options;
+    const { electionTimeoutMs = 500, heartbeatMs = 65, random = systemRandom } = options;
     this.clock = options.clock ?? systemClock;
     this.electionTimeoutMs = electionTimeoutMs;
     this.id = String(me);

@@ -51,6 +51,6 @@ export interface ServerOptions {
   readonly random?: Random;
   /** A follower campaigns after t to 2t of silence (paper 5.2). Default 500 milliseconds. */
   readonly electionTimeoutMs?: number;
-  /** Default 70 milliseconds; a few must fit into an election timeout, for some may get lost. */
+  /** Default 65 milliseconds; a few must fit into an election timeout, for some may get lost. */
   readonly heartbeatMs?: number;
 }
