@@ -1,0 +1,157 @@
+/** Clients of the store write down what they were told, and the checker judges it. */
+
+import { assert, assertEquals } from "@std/assert";
+import { join } from "@std/path";
+import { type Harness, nowMs, sleep, withHarness } from "./harness.ts";
+import { KvCluster } from "./kv_cluster.ts";
+
+const KEYS = ["a", "b", "c"];
+const CLIENTS = 4;
+const PAUSE_MS = 15;
+
+/** What somebody asks: its line, and its form in the history. */
+interface Asked {
+  readonly line: string;
+  readonly f: string;
+  readonly key: string;
+  readonly value: unknown;
+}
+
+/** Clients that ask one thing after another, and the history of all of them. */
+class Crowd {
+  readonly history: string[] = [];
+  succeeded = 0;
+  private stopped = false;
+  private written = 0;
+  private names = 0;
+  private readonly working: Promise<void>[] = [];
+
+  constructor(private readonly harness: Harness, private readonly cluster: KvCluster) {
+    for (let at = 0; at < CLIENTS; at += 1) this.working.push(this.work(at));
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await Promise.all(this.working);
+  }
+
+  /** Waits until `count` more requests have succeeded. */
+  async progress(count: number): Promise<void> {
+    const goal = this.succeeded + count;
+    const endMs = nowMs() + 30_000;
+    while (this.succeeded < goal) {
+      assert(nowMs() < endMs, `${this.succeeded} of ${goal} requests succeeded`);
+      await sleep(20);
+    }
+  }
+
+  private async work(client: number): Promise<void> {
+    // Everybody prefers another node, and goes on to the next when that one is gone.
+    const nodes = this.cluster.nodes.map((_, at, all) => all[(at + client) % all.length].address);
+    const terminal = this.harness.start("kv", "--connect", nodes.join(","), "--json");
+    let process = this.newName();
+    let place = 0;
+    for (let turn = client; !this.stopped; turn += 1) {
+      const asked = this.next(turn);
+      const { f, key } = asked;
+      this.note({ process, type: "invoke", f, key, value: asked.value });
+      await terminal.write(`${asked.line}\n`);
+      const answer = await terminal.line("stdout", /^\{/, { from: place });
+      place = answer.place + 1;
+      const told = JSON.parse(answer.text);
+      const [type, value, error] = outcomeOf(asked, told);
+      this.note({ process, type, f, key, value, error });
+      if (type === "info") process = this.newName();
+      else if (type === "ok") this.succeeded += 1;
+      await sleep(PAUSE_MS);
+    }
+    await terminal.endInput();
+    await terminal.status();
+  }
+
+  private next(turn: number): Asked {
+    const key = KEYS[turn % KEYS.length];
+    if (turn % 2 === 0) return { line: `get ${key}`, f: "get", key, value: null };
+    this.written += 1;
+    const value = `v${this.written}`;
+    if (turn % 7 === 0) {
+      const old = `v${this.written - 1}`;
+      return { line: `cas ${key} ${old} ${value}`, f: "cas", key, value: [old, value] };
+    }
+    return { line: `set ${key} ${value}`, f: "set", key, value };
+  }
+
+  private newName(): string {
+    this.names += 1;
+    return `client ${this.names}`;
+  }
+
+  private note(event: Record<string, unknown>): void {
+    this.history.push(JSON.stringify({ ...event, time: nowMs() }));
+  }
+}
+
+function outcomeOf(
+  { f, value }: Asked,
+  // deno-lint-ignore no-explicit-any
+  told: any,
+): [type: "ok" | "fail" | "info", value: unknown, error?: string] {
+  if (told.ok) return ["ok", f === "get" ? told.value : value];
+  if (f === "get" && told.code === "no_such_key") return ["ok", null];
+  // A failure without an error is a comparison that failed: an answer like any other.
+  if (told.code === "value_differs" || told.code === "no_such_key") return ["fail", null];
+  // The store promises that nothing was changed.
+  if (told.code === "unavailable") return ["fail", null, told.code];
+  assertEquals(told.code, "outcome_unknown", JSON.stringify(told));
+  return ["info", null, told.code];
+}
+
+async function judged(harness: Harness, history: readonly string[]): Promise<void> {
+  const path = join(harness.temporaryDirectory(), "history.jsonl");
+  Deno.writeTextFileSync(path, history.join("\n") + "\n");
+  const { code, stdout, stderr } = await harness.run(["check", path, "--model", "kv"]);
+  assertEquals(code, 0, stdout + stderr);
+}
+
+const LEASED = ["--reads", "lease", "--lease", "400ms", "--election-timeout", "500ms"];
+
+for (const [how, flags] of [["under a lease", LEASED], ["by read index", []]] as const) {
+  Deno.test(`reads ${how} are linearizable while leaders are killed and stopped`, async () => {
+    await withHarness(async (harness) => {
+      const cluster = await KvCluster.start(harness, 3, ["--log-level", "warn", ...flags]);
+      await cluster.leader();
+      const crowd = new Crowd(harness, cluster);
+      await crowd.progress(100);
+      const killed = await cluster.leader();
+      await cluster.kill(killed);
+      await crowd.progress(100);
+      await cluster.restart(killed);
+      const stopped = await cluster.leader();
+      cluster.process(stopped).signal("SIGSTOP");
+      await crowd.progress(100);
+      cluster.process(stopped).signal("SIGCONT");
+      await crowd.progress(100);
+      await crowd.stop();
+      await judged(harness, crowd.history);
+    });
+  });
+}
+
+Deno.test("the checker would tell an old value", async () => {
+  await withHarness(async (harness) => {
+    const events = [
+      ["1", "invoke", "set", "v1"],
+      ["1", "ok", "set", "v1"],
+      ["1", "invoke", "set", "v2"],
+      ["1", "ok", "set", "v2"],
+      ["2", "invoke", "get", null],
+      ["2", "ok", "get", "v1"],
+    ];
+    const history = events.map(([process, type, f, value], time) =>
+      JSON.stringify({ process, type, f, key: "a", value, time })
+    );
+    const path = join(harness.temporaryDirectory(), "history.jsonl");
+    Deno.writeTextFileSync(path, history.join("\n") + "\n");
+    assertEquals((await harness.run(["check", path, "--model", "kv"])).code, 1);
+  });
+});
