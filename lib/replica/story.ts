@@ -46,7 +46,8 @@ export class Story implements ReplicaObserver {
   private term = 0;
   private nowMs = 0;
   private lastRound = 0;
-  private ledSinceMs = 0;
+  /** Since when this leader has been sending heartbeats. */
+  private speakingSinceMs = 0;
   /** When each member last answered this leader, and when its silence was last told of. */
   private readonly heardMs = new Map<ReplicaId, number>();
   private readonly toldSilentMs = new Map<ReplicaId, number>();
@@ -56,6 +57,7 @@ export class Story implements ReplicaObserver {
   stepped(input: Input, raft: Raft, nowMs: number): void {
     this.nowMs = nowMs;
     if (input.kind === "message") this.heardMs.set(input.message.from, nowMs);
+    else if (input.kind === "resume") this.speakingSinceMs = nowMs;
     else if (input.kind === "peer_unreachable") {
       this.tell("an RPC failed", { to: nameOf(raft, input.peer), reason: "unreachable" });
     }
@@ -85,7 +87,7 @@ export class Story implements ReplicaObserver {
 
   private tellLeadership(raft: Raft): void {
     this.lastRound = 0;
-    this.ledSinceMs = this.nowMs;
+    this.speakingSinceMs = this.nowMs;
     this.tell("became leader", { term: this.term });
     const waitMs = (raft.leaseWaitUntilMs ?? 0) - this.nowMs;
     if (waitMs <= 0) return;
@@ -117,7 +119,7 @@ export class Story implements ReplicaObserver {
 
   /** A message has no answer of its own: a follower that says nothing for long has failed. */
   private tellSilence(to: ReplicaId, raft: Raft): void {
-    const silentMs = this.nowMs - Math.max(this.heardMs.get(to) ?? 0, this.ledSinceMs);
+    const silentMs = this.nowMs - Math.max(this.heardMs.get(to) ?? 0, this.speakingSinceMs);
     if (silentMs < SILENT_HEARTBEATS * this.options.heartbeatMs) return;
     const toldMs = this.toldSilentMs.get(to) ?? -Infinity;
     if (this.nowMs - toldMs < this.options.heartbeatMs) return;

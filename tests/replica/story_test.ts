@@ -122,3 +122,13 @@ Deno.test("a wrong log is rejected, and a vote is denied, by name", async () => 
   const denied = own.find(({ message }) => message === "vote denied");
   assertEquals([denied?.for, denied?.term], [leader.id, 9]);
 });
+
+Deno.test("the silence of a group at rest is no failure", async () => {
+  const { cluster, lines } = storytellers(0);
+  const leader = await cluster.elected();
+  await cluster.until("it rests", () => cluster.replica(leader).resting);
+  await cluster.run(1_000);
+  await cluster.settle(cluster.replica(leader).propose(openSessionCommand()));
+  await cluster.run(200);
+  assert(!told(lines, leader).includes("an RPC failed"));
+});
