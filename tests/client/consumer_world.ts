@@ -248,7 +248,8 @@ export class World {
     throw new TrilogError("no_such_topic", `Cannot use ${topic}/${number}: there is none`);
   }
 
-  private access(process: FakeProcess): ConsumerAccess {
+  /** What a client of that process offers to consumers and readers. */
+  access(process: FakeProcess): ConsumerAccess {
     const { clock } = process;
     const caller = {
       call: (address: string, method: string, params: Packable, options: { deadlineMs: number }) =>

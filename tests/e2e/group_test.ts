@@ -84,7 +84,7 @@ Deno.test("a member's partitions move within the session timeout when it is kill
     await eventually("all partitions to be the other's", () => {
       return new Tally([victim, other]).distinct === 1_000 || null;
     });
-    assert(nowMs() - killedMs < 10_000, `it took ${nowMs() - killedMs} ms`);
+    assert(nowMs() - killedMs < 15_000, `it took ${nowMs() - killedMs} ms`);
     const alone = await settled(cluster, "g", 1);
     const survivor = alone.members[0].id;
     assertEquals(new Set(alone.partitions.map(({ owner }) => owner)), new Set([survivor]));
