@@ -270,6 +270,7 @@ Deno.test("a request whose client has gone takes no message", async () => {
   const parameters = { topic: "t", consumer_id: consumer };
   const [, code] = await api.refused("GET /consumer/consume", parameters, { signal: gone });
   assertEquals(code, "cancelled");
+  assertEquals(api.queue.asked.filter((one) => !one.startsWith("broker.produce")), []);
   assertEquals(await api.consume("t", consumer), "0.0 0@0");
 });
 
@@ -296,6 +297,15 @@ Deno.test("a repeat whose message retention has taken says so, and the next requ
     "offset_out_of_range",
   ]);
   assertEquals(await api.consume("t", consumer, { request_id: "b" }), "0.1 0@1");
+});
+
+Deno.test("messages that other producers put into one batch come one at a time", async () => {
+  const { api, consumer } = await filled(1, 0);
+  const builder = new BatchBuilder();
+  const messages = ["a", "b", "c", "d"];
+  for (const message of messages) builder.add(null, utf8(message), 1_000);
+  api.queue.partition("t", 0).propose(builder.finish());
+  assertEquals(await api.drain("t", consumer), messages);
 });
 
 Deno.test("what is no text is given in base64 as well", async () => {

@@ -73,6 +73,9 @@ export class FakeQueue implements Queue {
   repeated = 0;
   /** Partition requests that are applied and then fail, from the first on. */
   lostAnswers = 0;
+  /** What this client takes for the topics until it refreshes; null: what they are. */
+  pictured: ReadonlyMap<string, TopicMetadata> | null = null;
+  refreshes = 0;
   /** What the next dequeue waits for on its way to the partition. */
   held: Promise<void> | null = null;
   /** Partition requests made, as `METHOD TOPIC/PARTITION`. */
@@ -103,12 +106,15 @@ export class FakeQueue implements Queue {
   }
 
   topic(name: string): Promise<TopicMetadata> {
-    const [topic] = topicsView(this.cluster.machine.state, [name]);
+    const [present] = topicsView(this.cluster.machine.state, [name]);
+    const topic = this.pictured?.get(name) ?? present;
     if (topic !== undefined) return Promise.resolve(topic);
     return Promise.reject(new TrilogError("no_such_topic", "Cannot use topic: there is none"));
   }
 
   refresh(): Promise<ClusterMetadata> {
+    this.refreshes += 1;
+    this.pictured = null;
     return Promise.resolve(this.metadata());
   }
 

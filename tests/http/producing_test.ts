@@ -64,6 +64,27 @@ Deno.test("an empty message is one, and one that is too large, missing or no tex
   assertEquals(await api.produce("t", id, "x".repeat(limits.messageBytes)), "0@1");
 });
 
+Deno.test("a topic that is another by now, or has grown, is looked at anew first", async () => {
+  const api = new Api();
+  const { queue } = api;
+  await api.topic("t");
+  const picture = async () => new Map([["t", await queue.topic("t")]]);
+  const old = await picture();
+  await api.done("DELETE /topics", { name: "t" });
+  await api.topic("t");
+  const id = await api.producer("t");
+  queue.pictured = old;
+  assertEquals(await api.produce("t", id, "m"), "0@0");
+  assertEquals(queue.refreshes, 1);
+  queue.pictured = await picture();
+  const fields = { name: "t", partitions: 2, retentionBytes: null, retentionMs: null };
+  queue.cluster.run(alterTopic, fields);
+  assertEquals(await api.produce("t", id, "n"), "1@0");
+  assertEquals(queue.refreshes, 2);
+  assertEquals(await api.produce("t", id, "o"), "0@1");
+  assertEquals(queue.refreshes, 2, "what is right is not asked for again");
+});
+
 Deno.test("an answer that got lost on our side is no second message", async () => {
   const api = new Api();
   const id = await api.producer("t");

@@ -220,7 +220,8 @@ Deno.test("random commands keep every invariant, and replicas restored at any po
     }
   }
   const topics = ["topics.create", "topics.delete", "topics.alter"];
-  for (const name of [...topics, "partitions.place", "retired", "deleted"]) {
+  const registrations = ["register", "retire", "forget"].map((word) => `registrations.${word}`);
+  for (const name of [...topics, ...registrations, "partitions.place", "retired", "deleted"]) {
     assert((done.get(name) ?? 0) > 20, `${name} happened ${done.get(name)} times`);
   }
 });
