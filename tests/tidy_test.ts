@@ -32,7 +32,7 @@ const LAYERS: Readonly<Record<string, readonly string[]>> = {
   client: ["base", "batch", "net"],
   manager: ["base", "batch", "raft/types.ts", "storage", "net", "replica", "client"],
   broker: ["base", "batch", "raft/types.ts", "storage", "net", "replica", "client"],
-  atm: ["base", "raft/types.ts", "storage", "net", "replica", "client"],
+  atm: ["base", "raft/types.ts", "storage", "net", "replica", "client", "cli"],
   kv: ["base", "batch", "raft/types.ts", "storage", "net", "replica", "client", "cli"],
   module: ["base", "raft"],
   http: ["base", "client"],

@@ -6,6 +6,7 @@
 import { formatCents } from "./amounts.ts";
 import type { HistoryEntry } from "./codec.ts";
 import { type Failure, OPS, usageOf } from "./language.ts";
+import type { Layout } from "../cli/desk.ts";
 import { memberLines, memberStateText, statusLines } from "../replica/member_words.ts";
 import type { MemberChange, MemberState, NodeStatus } from "../replica/node_protocol.ts";
 import { visible } from "../base/visible.ts";
@@ -45,7 +46,7 @@ export type Outcome =
  * An outcome without its last newline: one JSON object, lines for a terminal, or all of it in one
  * line for a pipe.
  */
-export function formatOutcome(outcome: Outcome, layout: "json" | "lines" | "line"): string {
+export function formatOutcome(outcome: Outcome, layout: Layout): string {
   if (layout === "json") return JSON.stringify(toJson(outcome));
   if (!outcome.ok) return failureText(outcome.failure);
   return resultLines(outcome.result).join(layout === "lines" ? "\n" : "; ");
