@@ -187,3 +187,15 @@ Deno.test("without a lease asked for nobody answers alone", async () => {
   const error = await assertRejects(() => read(cluster, leader, 100), TrilogError);
   assertEquals(error.code, "unavailable");
 });
+
+Deno.test("what is committed and not yet applied keeps the leader from answering", async () => {
+  const cluster = leasedCluster();
+  const leader = await cluster.elected();
+  await write(cluster, leader, "old");
+  const replica = cluster.replica(leader);
+  const writing = replica.propose(utf8("new"));
+  await cluster.until("it is committed", () => replica.raft.commitIndex > replica.appliedIndex);
+  assertEquals(replica.mayAnswerAlone, false);
+  assertEquals(await read(cluster, leader), "new");
+  await cluster.settle(writing);
+});
