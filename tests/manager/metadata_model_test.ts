@@ -27,6 +27,12 @@ function somePartition(random: Prng, state: MetadataView): Partition | undefined
   return all.length === 0 ? undefined : random.pick(all);
 }
 
+/** Mostly the number of a registration. */
+function someId(random: Prng, registered: ReadonlyMap<number, unknown>): number {
+  const known = [...registered.keys()];
+  return known.length > 0 && random.chance(0.8) ? random.pick(known) : random.below(12);
+}
+
 const draws: readonly Draw[] = [
   (random) => {
     const id = random.pick(brokerIds);
@@ -66,8 +72,9 @@ const draws: readonly Draw[] = [
     topic: random.pick(topicNames),
     partition: random.chance(0.3) ? random.below(3) : null,
   }],
-  (random) => [retireConsumer, { id: random.below(12) }],
-  (random) => [forget, { kind: random.pick(["producer", "consumer"]), id: random.below(12) }],
+  (random, { consumers }) => [retireConsumer, { id: someId(random, consumers) }],
+  (random, { consumers }) => [forget, { kind: "consumer", id: someId(random, consumers) }],
+  (random, { producers }) => [forget, { kind: "producer", id: someId(random, producers) }],
   drawReport,
 ];
 
