@@ -64,6 +64,29 @@ Deno.test("a group goes on where it was, shows its lag, and is reset while nobod
   });
 });
 
+Deno.test("what a group cannot do is refused by name", async () => {
+  await withHarness(async (harness) => {
+    const cluster = await started(harness, 1);
+    const refused = async (code: string, status: number, ...args: string[]) => {
+      const result = await cluster.run([...args, "--json"]);
+      assertEquals(result.code, status, result.stderr);
+      assertStringIncludes(result.stderr, `"${code}"`);
+    };
+    await refused("usage", 2, "consume", "t", "--group", "g", "--partition", "0");
+    await refused("usage", 2, "consume", "t", "--group", "g", "--from", "5");
+    await refused("usage", 2, "consume", "t", "--group", "../g");
+    await refused("usage", 2, "group", "reset", "g", "--topic", "t", "--to", "soon");
+    await refused("usage", 2, "group", "reset", "g", "--to", "latest");
+    await refused("no_such_topic", 1, "consume", "none", "--group", "g");
+    await refused("no_such_topic", 1, "group", "reset", "g", "--topic", "none", "--to", "latest");
+    await refused("no_such_group", 1, "group", "describe", "g");
+    const short = ["--group", "g", "--session-timeout", "10ms"];
+    await refused("invalid_argument", 1, "consume", "t", ...short);
+    await cluster.done(["consume", "t", "--group", "g", "--from", "latest"]);
+    assertEquals((await describeGroup(cluster, "g")).partitions[0].committed, 0);
+  });
+});
+
 Deno.test("a member's partitions move within the session timeout when it is killed (-9)", async () => {
   await withHarness(async (harness) => {
     const cluster = await started(harness, 4);
