@@ -19,6 +19,7 @@ const commands: CommandTable = {
   kv: () => import("./cmd/kv.ts"),
   manager: () => import("./cmd/manager.ts"),
   produce: () => import("./cmd/produce.ts"),
+  recover: () => import("./cmd/recover.ts"),
   sim: () => import("./cmd/sim.ts"),
   topic: () => import("./cmd/topic.ts"),
   up: () => import("./cmd/up.ts"),

@@ -16,7 +16,7 @@ import { processOptions, refuseOpenDoor } from "./server_setup.ts";
 import { serve } from "./serving.ts";
 
 /** The Raft group of the managers. */
-const GROUP = "metadata";
+export const MANAGERS_GROUP = "metadata";
 /** A checkpoint is taken each time the log has grown by this much. */
 const SEGMENT_BYTES = 16 * 2 ** 20;
 
@@ -84,7 +84,7 @@ export const command = defineCommand({
       const node = Node.start({
         ...options,
         onFatal,
-        group: GROUP,
+        group: MANAGERS_GROUP,
         machine: () => machine = new MetadataMachine(),
         peers: flags.peers,
         segmentBytes: SEGMENT_BYTES,

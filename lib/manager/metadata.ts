@@ -25,6 +25,7 @@ import {
   settleGroups,
 } from "./groups.ts";
 import { drain, removeBroker } from "./drains.ts";
+import { leap } from "./leaps.ts";
 import { place, rearrange } from "./moves.ts";
 import { recover } from "./recoveries.ts";
 import { report } from "./reports.ts";
@@ -58,6 +59,7 @@ const commandList: readonly AnyCommand[] = [
   removeBroker,
   rearrange,
   recover,
+  leap,
 ];
 const commands = new Map(commandList.map((command) => [command.name, command]));
 
