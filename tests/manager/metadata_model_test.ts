@@ -227,8 +227,11 @@ Deno.test("random commands keep every invariant, and replicas restored at any po
     }
   }
   const topics = ["topics.create", "topics.delete", "topics.alter"];
-  const registrations = ["register", "retire", "forget"].map((word) => `registrations.${word}`);
-  for (const name of [...topics, ...registrations, "partitions.place", "retired", "deleted"]) {
+  for (const name of [...topics, "partitions.place", "retired", "deleted"]) {
     assert((done.get(name) ?? 0) > 20, `${name} happened ${done.get(name)} times`);
+  }
+  for (const word of ["register", "retire", "forget"]) {
+    const times = done.get(`registrations.${word}`) ?? 0;
+    assert(times > 5, `registrations.${word} happened ${times} times`);
   }
 });
