@@ -66,7 +66,7 @@ export const limits = {
   /** Topics that one member subscribes to. */
   memberTopics: 64,
   /** Partitions that one group divides among its members. */
-  groupPartitions: 8_192,
+  groupPartitions: 4_096,
   /** A member not heard for its session timeout is expelled. */
   shortestSessionMs: 1_000,
   longestSessionMs: 300_000,
