@@ -88,6 +88,32 @@ Deno.test("kill -9 of any manager or broker between requests loses and repeats n
   });
 });
 
+Deno.test("servers that stand still for a while (SIGSTOP) make nobody lose or repeat a message", async () => {
+  await withHarness(async (harness) => {
+    const cluster = new QueueCluster(harness, { http: true });
+    const course = await begin(cluster);
+    const messages: string[] = [];
+    const step = async () => {
+      messages.push(`m${messages.length}`, `m${messages.length + 1}`);
+      for (const message of messages.slice(-2)) await course.produce(message);
+      assert((await course.consume()) !== null);
+    };
+    await step();
+    // The client talks to the first manager: another one leads, or only follows.
+    const [, ...managers] = cluster.managers;
+    for (
+      const victim of [await cluster.leader(topic), await cluster.leader(topic, 1), ...managers]
+    ) {
+      victim.process.signal("SIGSTOP");
+      await step();
+      victim.process.signal("SIGCONT");
+      await step();
+    }
+    while (await course.consume() !== null);
+    assertComplete(course, messages);
+  });
+});
+
 Deno.test("registrations, offsets and messages survive kill -9 of everything at once", async () => {
   await withHarness(async (harness) => {
     const cluster = new QueueCluster(harness, { http: true });
