@@ -6,7 +6,9 @@ import { Prng } from "../../lib/base/prng.ts";
 import { declare, registerBroker } from "../../lib/manager/brokers.ts";
 import { type AnyCommand, decodeAnswer, encodeCommand } from "../../lib/manager/command.ts";
 import { MetadataMachine } from "../../lib/manager/metadata.ts";
-import { place } from "../../lib/manager/moves.ts";
+import { drain, removeBroker } from "../../lib/manager/drains.ts";
+import { place, rearrange } from "../../lib/manager/moves.ts";
+import { lostMajority, recover } from "../../lib/manager/recoveries.ts";
 import { forget, register, retireConsumer } from "../../lib/manager/registrations.ts";
 import { report } from "../../lib/manager/reports.ts";
 import type { MetadataView, Partition } from "../../lib/manager/state.ts";
@@ -75,8 +77,34 @@ const draws: readonly Draw[] = [
   (random, { consumers }) => [retireConsumer, { id: someId(random, consumers) }],
   (random, { consumers }) => [forget, { kind: "consumer", id: someId(random, consumers) }],
   (random, { producers }) => [forget, { kind: "producer", id: someId(random, producers) }],
+  (random) => [drain, { broker: random.pick(brokerIds), draining: random.chance(0.6) }],
+  (random) => [removeBroker, { broker: random.pick(brokerIds) }],
+  (random, state) => {
+    const partition = somePartition(random, state);
+    const { groupId = "p/9/9", placedVersion = 0 } = partition ?? {};
+    const replicas = replicaIds(random, state).slice(0, 3);
+    return [rearrange, { term: 1, moves: [{ groupId, placedVersion, replicas }] }];
+  },
+  drawRecovery,
   drawReport,
 ];
+
+/** Mostly of a partition that has lost its majority. */
+function drawRecovery(random: Prng, state: MetadataView): [AnyCommand, unknown] {
+  const everywhere = state.sortedTopics().flatMap(({ name, partitions }) =>
+    partitions.map((found, partition) => ({ topic: name, partition, found }))
+  );
+  const lost = everywhere.filter(({ found }) => lostMajority(state, found));
+  const pool = lost.length > 0 ? lost : everywhere;
+  const endOffset = random.below(100);
+  if (pool.length === 0) return [recover, { ...nowhere, endOffset }];
+  const { topic, partition, found } = random.pick(pool);
+  const living = found.placed.filter((id) => state.brokerOf(id)?.alive);
+  const survivor = random.pick(living.length > 0 ? living : ["r-none"]);
+  const epoch = found.epoch + Number(random.chance(0.1));
+  return [recover, { topic, partition, epoch, survivor, endOffset }];
+}
+const nowhere = { topic: "logs", partition: 0, epoch: 1, survivor: "r-none" };
 
 function drawReport(random: Prng, state: MetadataView): [AnyCommand, unknown] {
   const partition = somePartition(random, state);
@@ -87,7 +115,7 @@ function drawReport(random: Prng, state: MetadataView): [AnyCommand, unknown] {
   return [report, {
     partitions: [{
       groupId,
-      epoch: random.chance(0.9) ? 1 : 2,
+      epoch: (partition?.epoch ?? 1) + Number(random.chance(0.1)),
       leader: some[0] ?? "r-none",
       term: random.below(20) + 1,
       membershipIndex: random.below(40),
@@ -97,7 +125,7 @@ function drawReport(random: Prng, state: MetadataView): [AnyCommand, unknown] {
     }],
     retired: (partition?.placed ?? []).map((replicaId) => ({
       groupId,
-      epoch: 1,
+      epoch: partition!.epoch,
       replicaId,
       placedVersion: partition!.placedVersion - Number(random.chance(0.2)),
     })),
@@ -137,6 +165,12 @@ function checkState(state: MetadataView): void {
   ) {
     assertEquals(state.topics.get(topic)?.number, topicNumber, "registrations go with their topic");
   }
+  for (const id of state.removed) assert(!current.has(id), "the removed stay out");
+  for (const id of state.draining) assert(state.brokers.has(id), "only brokers are drained");
+  for (const { groupId, epoch } of state.recoveries.values()) {
+    const { topic, partition } = state.partitionOf(groupId)!;
+    assertEquals(topic.partitions[partition].epoch, epoch, "the last recovery is remembered");
+  }
   for (const tombstone of state.tombstones.values()) {
     assert(current.has(tombstone.replicaId), "a tombstone has somebody to obey it");
     assert(tombstone.version <= state.placementVersion);
@@ -147,6 +181,9 @@ function checkState(state: MetadataView): void {
 function checkStep(before: Snapshot, after: Snapshot, seen: Map<string, string>): void {
   assert(after.version >= before.version && after.placementVersion >= before.placementVersion);
   if (after.placed !== before.placed) assert(after.placementVersion > before.placementVersion);
+  for (const [groupId, epoch] of before.epochs) {
+    assert((after.epochs.get(groupId) ?? epoch) >= epoch, "epochs never go back");
+  }
   for (const [groupId, topic] of after.groups) {
     const earlier = seen.get(groupId);
     assert(earlier === undefined || earlier === topic, `group ${groupId} is never reused`);
@@ -159,6 +196,7 @@ interface Snapshot {
   readonly placementVersion: number;
   /** All that brokers act on, as text. */
   readonly placed: string;
+  readonly epochs: ReadonlyMap<string, number>;
   /** Topic by group, with the time that tells a topic from its namesake. */
   readonly groups: ReadonlyMap<string, string>;
 }
@@ -179,6 +217,9 @@ function look(state: MetadataView): Snapshot {
     version: state.version,
     placementVersion: state.placementVersion,
     placed: JSON.stringify([placed, brokers]),
+    epochs: new Map(
+      topics.flatMap(({ partitions }) => partitions.map(({ groupId, epoch }) => [groupId, epoch])),
+    ),
     groups: new Map(
       topics.flatMap((topic) =>
         topic.partitions.map(({ groupId }) => [groupId, `${topic.name} ${topic.createdAtMs}`])
@@ -189,7 +230,7 @@ function look(state: MetadataView): Snapshot {
 
 Deno.test("random commands keep every invariant, and replicas restored at any point stay equal", () => {
   const done = new Map<string, number>();
-  for (let seed = 0; seed < 60; seed += 1) {
+  for (let seed = 0; seed < 90; seed += 1) {
     const random = new Prng(seed);
     const cluster = clusterOf(random.between(0, 4));
     let twin = new MetadataMachine();
@@ -227,7 +268,8 @@ Deno.test("random commands keep every invariant, and replicas restored at any po
     }
   }
   const topics = ["topics.create", "topics.delete", "topics.alter"];
-  for (const name of [...topics, "partitions.place", "retired", "deleted"]) {
+  const leaving = ["brokers.drain", "brokers.remove", "partitions.rearrange", "partitions.recover"];
+  for (const name of [...topics, ...leaving, "partitions.place", "retired", "deleted"]) {
     assert((done.get(name) ?? 0) > 20, `${name} happened ${done.get(name)} times`);
   }
   for (const word of ["register", "retire", "forget"]) {
