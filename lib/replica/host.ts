@@ -140,7 +140,20 @@ export class Host implements PeerHandler {
   /** Closes every group. The transport is its owner's. */
   stop(): void {
     this.stopped = true;
-    for (const group of [...this.groups.keys()]) this.close(group);
+    for (const group of [...this.groups.keys()]) this.closeAnyhow(group);
+  }
+
+  /**
+   * What a log could not make durable when it was closed was never acknowledged. A disk that has
+   * failed says so again here, when the reason is known already and the other groups wait.
+   */
+  private closeAnyhow(group: string): void {
+    try {
+      this.close(group);
+    } catch (thrown) {
+      const reason = String(thrown);
+      this.options.logger.warn("a group did not close cleanly", { group, reason });
+    }
   }
 
   // What the network brings.
@@ -291,14 +304,7 @@ export class Host implements PeerHandler {
     const { onCorrupt } = this.options;
     const rotted = error instanceof TrilogError && error.code === "corrupt";
     if (!rotted || onCorrupt === undefined) throw error;
-    try {
-      this.close(group);
-    } catch (thrown) {
-      this.options.logger.warn("a rotted group did not close cleanly", {
-        group,
-        error: String(thrown),
-      });
-    }
+    this.closeAnyhow(group);
     onCorrupt(group, error);
   }
 

@@ -37,9 +37,11 @@ export async function startBank(scene: Scene): Promise<Workload> {
   return {
     history,
     leader: () => servers.leader(),
+    whole: () => servers.whole(),
     check: () => crew.check(),
     async finish() {
       await crew.stop();
+      await servers.whole();
       await servers.level();
       for (const [at, terminal] of terminals.entries()) {
         await company.ask(`auditor${at + 1}`, terminal, ALL_ACCOUNTS);

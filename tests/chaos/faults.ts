@@ -15,6 +15,11 @@ export interface Lasting {
   readonly what: string;
   /** The servers in its hands; links that are cut have nobody in theirs. */
   readonly servers: readonly Server[];
+  /**
+   * A replica may be lost by it and has to be rebuilt from the others: until that is done no
+   * second one may be lost.
+   */
+  readonly costsCopy?: boolean;
   /** Ends it, sees everything whole again, and tells whether it was felt. */
   end(): Promise<boolean>;
 }
@@ -144,11 +149,15 @@ function diskFull(_: Fleet, __: Dice, victim: Server): Lasting {
 
 /** How long a process may take to end after an error of its disk. */
 const END_MS = 15_000;
+/** How often the error is one of a read, and how many reads of a start may go well before it. */
+const READ_ERROR = 0.34;
+const SPARED_READS = 12;
 /** More than a fault's time has room for. */
 const MANY = 1_000_000;
 
-function ioError(fleet: Fleet, dice: Dice, victim: Server): Lasting {
+function ioError(fleet: Fleet, dice: Dice, victim: Server): Lasting | Promise<Lasting> {
   const shim = shimOf(victim);
+  if (dice.chance(READ_ERROR)) return readError(fleet, dice, victim, shim);
   const [word, counter, call] = dice.chance(0.5)
     ? ["syncsToFail", "syncsFailed", "sync"] as const
     : ["writesToFail", "writesFailed", "write"] as const;
@@ -174,6 +183,37 @@ function ioError(fleet: Fleet, dice: Dice, victim: Server): Lasting {
       fleet.restart(victim);
       await fleet.listening(victim);
       return true;
+    },
+  };
+}
+
+/** A read of a server's start fails: what cannot be read counts as rot. */
+async function readError(
+  fleet: Fleet,
+  dice: Dice,
+  victim: Server,
+  shim: ShimControl,
+): Promise<Lasting> {
+  const failed = countOf(shim, "readsFailed");
+  const spared = dice.between(0, SPARED_READS);
+  await fleet.kill(victim);
+  shim.set("readsToSpare", spared);
+  shim.set("readsToFail", 1);
+  fleet.restart(victim);
+  victim.wanted = false;
+  return {
+    what: `EIO from read ${spared + 1} of ${victim.name} when it starts`,
+    servers: [victim],
+    costsCopy: true,
+    async end() {
+      shim.set("readsToFail", 0);
+      shim.set("readsToSpare", 0);
+      await sleep(20);
+      // Whether it can go on depends on what it was about to read.
+      if (failed() > 0 && victim.process.exited) fleet.restart(victim);
+      victim.wanted = true;
+      await fleet.listening(victim);
+      return failed() > 0;
     },
   };
 }

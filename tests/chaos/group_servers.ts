@@ -9,6 +9,29 @@ import type { Scene } from "./workload.ts";
 const SEGMENT_BYTES = "256KiB";
 /** A leader that is not found in this time is not aimed at. */
 const LEADER_MS = 500;
+/** Entries that a node may lack while clients go on. */
+const LAG = 100;
+const HEARD_MS = 1_000;
+const PATIENCE_MS = 60_000;
+
+interface Status {
+  readonly role: string;
+  readonly leader: string | null;
+  readonly members: readonly Member[];
+}
+
+/** A node as the leader knows it; of itself it knows neither lag nor when it heard it. */
+interface Member {
+  readonly name: string;
+  readonly role: string;
+  readonly lag: number | null;
+  readonly heardMs: number | null;
+}
+
+function isWhole({ name, role, lag, heardMs }: Member, leader: string): boolean {
+  if (role !== "voter") return false;
+  return name === leader || (lag !== null && lag < LAG && heardMs !== null && heardMs < HEARD_MS);
+}
 
 export class GroupServers {
   private constructor(
@@ -43,6 +66,19 @@ export class GroupServers {
     return await Promise.race([told, sleep(LEADER_MS).then(() => null)]);
   }
 
+  /** Waits until the leader hears every node as a voter that lacks no more than a little. */
+  async whole(): Promise<void> {
+    await this.fleet.eventually("all servers to be voters", async () => {
+      const { leader } = await this.anywhere.ask("status") as Status;
+      const place = this.fleet.names.indexOf(leader ?? "");
+      if (place < 0) throw new Error("nobody leads");
+      const { role, members } = await this.terminals[place].ask("status") as Status;
+      const fine = members.filter((member) => isWhole(member, leader!));
+      if (role === "leader" && fine.length === this.terminals.length) return true;
+      throw new Error(JSON.stringify(members));
+    }, PATIENCE_MS);
+  }
+
   /** Waits until every node has applied the same entries and follows the same leader. */
   async level(): Promise<void> {
     await this.fleet.eventually("all servers to be level", async () => {
@@ -50,6 +86,6 @@ export class GroupServers {
       const stands = all.map(({ applied, leader }) => `${leader} ${applied}`);
       if (all[0].leader !== null && new Set(stands).size === 1) return true;
       throw new Error(stands.join(", "));
-    }, 60_000);
+    }, PATIENCE_MS);
   }
 }

@@ -20,6 +20,8 @@ const AIM = 0.5;
 const LEAST_MS = 300;
 const MOST_MS = 4_000;
 const PAUSE_MS = 1_500;
+/** Time in which the servers tell each other how they are. */
+const REPORT_MS = 2_000;
 /** A run goes on for faults that were not felt yet, up to this many times its duration. */
 const PROLONGED = 2;
 
@@ -29,6 +31,8 @@ export interface NemesisOptions {
   readonly durationMs: number;
   /** Name of the server that leads, as far as somebody says so in time. */
   readonly leader: () => Promise<string | null>;
+  /** Waits until every server has its full copy and a say again. */
+  readonly whole: () => Promise<void>;
   /** Told what happens, for the story of the run. */
   readonly tell: (line: string) => void;
   /** Throws where the clients have found a fault already. */
@@ -69,15 +73,19 @@ export class Nemesis {
     const first = this.draw([])!;
     const one = await this.begin(first);
     await this.last();
-    const taken = NETWORK.includes(first) ? NETWORK : [];
+    const taken = NETWORK.includes(first) ? NETWORK : [first];
     const mayJoin = fleet.servers.some(({ busy }) => !busy) && dice.chance(OVERLAP);
     const second = mayJoin ? this.draw(taken) : null;
     const two = second === null ? null : await this.begin(second);
     if (two !== null) await this.last();
     await this.end(first, one);
-    if (two === null) return;
-    await sleep(dice.between(0, 1_000));
-    await this.end(second!, two);
+    if (two !== null) {
+      await sleep(dice.between(0, 1_000));
+      await this.end(second!, two);
+    }
+    if (!one.costsCopy && !two?.costsCopy) return;
+    await sleep(REPORT_MS);
+    await this.options.whole();
   }
 
   /** The next fault of the bag that is none of `except`; null where there is no other. */

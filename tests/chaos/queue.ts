@@ -141,6 +141,7 @@ export async function startQueue(scene: Scene): Promise<Workload> {
   return {
     history,
     leader: () => servers.leader(),
+    whole: () => servers.whole(),
     check() {
       crew.check();
       watch.check();

@@ -27,8 +27,8 @@ export class QueueServers {
   static async start({ harness, fleet, dice, nodes }: Scene): Promise<QueueServers> {
     const managers = Array.from({ length: MANAGERS }, (_, at) => fleet.place(`m${at + 1}`));
     const peers = managers.map(({ name, advertised }) => `${name}=${advertised}`).join(",");
-    // In half of the runs a broker that is away for a moment counts as dead.
-    const impatient = dice.chance(0.5) ? ["--time-to-dead", "2s"] : [];
+    // In half of the runs the replicas of a broker that is away are soon rebuilt elsewhere.
+    const impatient = dice.chance(0.5) ? ["--time-to-dead", "2s", "--replace-after", "1s"] : [];
     for (const place of managers) {
       await fleet.launch(place, ["manager", ...ownWords(place), "--peers", peers, ...impatient]);
     }
@@ -64,14 +64,19 @@ export class QueueServers {
     return stdout;
   }
 
-  /** Waits until all brokers are alive and all partitions have all their replicas. */
+  /**
+   * Waits until all brokers are alive, all partitions have all their replicas, and every replica
+   * that rotted was made anew.
+   */
   async whole(): Promise<void> {
     await this.fleet.eventually("a whole cluster", async () => {
       const { brokers, partitions } = await this.status();
       const alive = brokers.filter((broker) => broker.alive).length;
       const states = partitions.map(({ state }) => state);
-      if (alive === this.brokers && states.every((state) => state === "ok")) return true;
-      throw new Error(`${alive} brokers are alive, partitions are ${states}`);
+      const rotten = this.fleet.servers.filter(({ process }) => isRotten(process)).length;
+      const fine = rotten === 0 && states.every((state) => state === "ok");
+      if (alive === this.brokers && fine) return true;
+      throw new Error(`${alive} brokers live, partitions are ${states}, rot at ${rotten} servers`);
     }, COMMAND_MS);
   }
 
@@ -83,6 +88,16 @@ export class QueueServers {
   private async status(): Promise<Status> {
     return JSON.parse(await this.done("cluster", "status", "--json"));
   }
+}
+
+/** Whether a broker has told of rot and not of a new replica in its stead. */
+function isRotten(process: Running): boolean {
+  const told = process.lines("stderr").filter((line) =>
+    /a replica has rotted|hosting a new/.test(line)
+  );
+  const rotted = told.filter((line) => line.includes("rotted")).length;
+  const first = told.findIndex((line) => line.includes("rotted"));
+  return first >= 0 && told.length - first < 2 * rotted;
 }
 
 function ownWords({ name, address, advertised, data }: Place): string[] {

@@ -100,9 +100,11 @@ export async function startRegister(scene: Scene): Promise<Workload> {
   return {
     history,
     leader: () => servers.leader(),
+    whole: () => servers.whole(),
     check: () => crew.check(),
     async finish() {
       await crew.stop();
+      await servers.whole();
       await servers.level();
       for (const [at, terminal] of terminals.entries()) {
         for (const request of choices.all()) {

@@ -62,6 +62,7 @@ async function judge(
     dice: new Dice(seed, `trouble of ${name}`),
     durationMs,
     leader: () => workload.leader(),
+    whole: () => workload.whole(),
     tell,
     check: () => workload.check(),
   });

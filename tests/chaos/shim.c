@@ -31,6 +31,8 @@ enum {
   WRITES_TO_SHORTEN = 3,   /* so many of the next writes take only half of their bytes */
   WALL_OFFSET_MS = 4,      /* added to the time of day */
   MONOTONIC_OFFSET_MS = 5, /* added to the monotonic clock; never made less */
+  READS_TO_SPARE = 6,      /* so many of the next reads go well before one fails */
+  READS_TO_FAIL = 7,       /* so many of the next reads end with EIO */
   /* What happened. */
   SYNCS_DELAYED = 8,
   SYNCS_FAILED = 9,
@@ -38,6 +40,8 @@ enum {
   WRITES_SHORTENED = 11,
   CLOCK_READINGS_MOVED = 12,
   WRITES_WITHOUT_SPACE = 13, /* ENOSPC, said by the system itself */
+  READS_SPARED = 14,
+  READS_FAILED = 15,
   WORDS = 16
 };
 
@@ -45,6 +49,7 @@ static _Atomic int64_t *words;
 static char data[PATH_MAX];
 static size_t data_length;
 
+static ssize_t (*real_read)(int, void *, size_t);
 static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
 static int (*real_fsync)(int);
@@ -52,6 +57,7 @@ static int (*real_fdatasync)(int);
 static int (*real_clock_gettime)(clockid_t, struct timespec *);
 
 __attribute__((constructor)) static void prepare(void) {
+  real_read = dlsym(RTLD_NEXT, "read");
   real_write = dlsym(RTLD_NEXT, "write");
   real_pwrite = dlsym(RTLD_NEXT, "pwrite64");
   real_fsync = dlsym(RTLD_NEXT, "fsync");
@@ -89,6 +95,15 @@ static int take(int wanted, int counted) {
 }
 
 static int is_set(int word) { return words != NULL && atomic_load(&words[word]) != 0; }
+
+ssize_t read(int file, void *into, size_t bytes) {
+  if (is_set(READS_TO_FAIL) && is_data(file) && !take(READS_TO_SPARE, READS_SPARED) &&
+      take(READS_TO_FAIL, READS_FAILED)) {
+    errno = EIO;
+    return -1;
+  }
+  return real_read != NULL ? real_read(file, into, bytes) : syscall(SYS_read, file, into, bytes);
+}
 
 /* How many of the bytes may be written; -1: none, and errno says why. */
 static ssize_t allowed(int file, size_t bytes) {

@@ -10,12 +10,15 @@ const WORDS = {
   writesToShorten: 3,
   wallOffsetMs: 4,
   monotonicOffsetMs: 5,
+  readsToSpare: 6,
+  readsToFail: 7,
   syncsDelayed: 8,
   syncsFailed: 9,
   writesFailed: 10,
   writesShortened: 11,
   clockReadingsMoved: 12,
   writesWithoutSpace: 13,
+  readsFailed: 15,
 } as const;
 export type Word = keyof typeof WORDS;
 

@@ -9,6 +9,8 @@ export interface Workload {
   readonly history: History;
   /** Name of the server that leads, or null where nobody says so in a moment. */
   leader(): Promise<string | null>;
+  /** Waits until every server has its full copy and a say again. */
+  whole(): Promise<void>;
   /** Throws what a client has found. */
   check(): void;
   /**

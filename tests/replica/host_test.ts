@@ -212,3 +212,24 @@ Deno.test("a full disk refuses commands, serves reads, and resumes by itself", a
   await cluster.level();
   assertEquals(textOf(cluster.machine(follower(cluster)).value), "after");
 });
+
+Deno.test("a host whose disk has failed says so once, and then every group can be closed", async () => {
+  const cluster = new TestCluster(1, ["g", "h"]);
+  const [node] = cluster.nodes;
+  await cluster.elected("g");
+  await cluster.elected("h");
+  await cluster.run(1_000);
+  const replicas = [cluster.replica(node, "g"), cluster.replica(node, "h")];
+  node.disk.failSyncs(1);
+  const refused = replicas.map((replica) =>
+    assertRejects(() => replica.propose(utf8("a")), TrilogError)
+  );
+  await assertRejects(
+    () => cluster.until("the disk fails", () => node.fatal !== null),
+    TrilogError,
+    "Cannot sync g0/00000001-0000000000000001.segment",
+  );
+  node.host.stop();
+  await Promise.all(refused);
+  assertEquals([...node.host.replicas()], []);
+});
