@@ -16,13 +16,14 @@ const PATIENCE_MS = 10_000;
 
 /**
  * `METHOD PATH` with parameters as a JSON body, for GET too. Rejects when there is no answer at
- * all: the connection is refused or breaks.
+ * all: the connection is refused or breaks, or `patienceMs` pass.
  */
 export function ask(
   address: string,
   line: string,
   parameters?: object,
   headers: Readonly<Record<string, string>> = {},
+  patienceMs: number = PATIENCE_MS,
 ): Promise<Answered> {
   const [method, path] = line.split(" ");
   const body = parameters === undefined ? "" : JSON.stringify(parameters);
@@ -31,7 +32,7 @@ export function ask(
   return new Promise((resolve, reject) => {
     const outgoing: ClientRequest = nodeRequest(
       `http://${address}${path}`,
-      { method, headers: all, timeout: PATIENCE_MS },
+      { method, headers: all, timeout: patienceMs },
       (incoming) => {
         let text = "";
         incoming.setEncoding("utf8");
@@ -58,8 +59,12 @@ export function ask(
 export class PersistentClient {
   private next: number;
 
-  /** `first`: which of the managers it turns to first. */
-  constructor(private readonly managers: readonly string[], first = 0) {
+  /** `first`: which of the managers it turns to first; `patienceMs`: when it tries the next. */
+  constructor(
+    private readonly managers: readonly string[],
+    first = 0,
+    private readonly patienceMs = PATIENCE_MS,
+  ) {
     this.next = first;
   }
 
@@ -70,7 +75,8 @@ export class PersistentClient {
   async done(line: string, parameters: object = {}): Promise<Answered> {
     const answer = await eventually(`${line} to be answered`, async () => {
       const address = this.managers[this.next % this.managers.length];
-      const answer = await ask(address, line, parameters).catch(() => null);
+      const answer = await ask(address, line, parameters, {}, this.patienceMs)
+        .catch(() => null);
       if (answer !== null && answer.http !== 503) return answer;
       this.next += 1;
       return null;

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { ask, PersistentClient } from "./http_client.ts";
-import { eventually, withHarness } from "./harness.ts";
+import { eventually, sleep, withHarness } from "./harness.ts";
 import { QueueCluster, type Server } from "./queue_cluster.ts";
 
 const topic = "t";
@@ -51,9 +51,15 @@ async function begin(cluster: QueueCluster): Promise<Course> {
   return new Course(client, producer_id, consumer_id);
 }
 
+function assertComplete({ consumed }: Course, messages: readonly string[]): void {
+  assertExact(consumed, messages);
+}
+
 /** Each message once, in the order of each partition. */
-function assertComplete(course: Course, messages: readonly string[]): void {
-  const { consumed } = course;
+function assertExact(
+  consumed: readonly { message: string; partition: number; offset: number }[],
+  messages: readonly string[],
+): void {
   assertEquals(consumed.map(({ message }) => message).sort(), [...messages].sort());
   for (const wanted of [0, 1]) {
     const part = consumed.filter(({ partition }) => partition === wanted);
@@ -111,6 +117,48 @@ Deno.test("servers that stand still for a while (SIGSTOP) make nobody lose or re
     }
     while (await course.consume() !== null);
     assertComplete(course, messages);
+  });
+});
+
+Deno.test("an impatient client that turns from manager to manager sees each message once", async () => {
+  await withHarness(async (harness) => {
+    const cluster = new QueueCluster(harness, { http: true });
+    await cluster.ready();
+    await cluster.createTopic(topic, 2);
+    const messages = Array.from({ length: 400 }, (_, at) => `m${at}`);
+    await cluster.done(["produce", topic, "--batch-size", "1KiB"], `${messages.join("\n")}\n`);
+    const managers = cluster.managers.map(({ http }) => http!);
+    const { consumer_id } = await new PersistentClient(managers).done("POST /consumer/register", {
+      topic,
+    });
+    // Shorter than a failover, and now and then than an answer: attempts are left behind.
+    const client = new PersistentClient(managers, 0, 30);
+    let over = false;
+    const disturbing = (async () => {
+      for (let at = 0; !over; at += 1) {
+        const victim = at % 2 === 0
+          ? await cluster.leader(topic, at % 4 / 2)
+          : cluster.managers[(at - 1) / 2 % 3];
+        victim.process.signal("SIGSTOP");
+        await sleep(400);
+        victim.process.signal("SIGCONT");
+        await sleep(100);
+      }
+    })();
+    const consumed: { message: string; partition: number; offset: number }[] = [];
+    try {
+      for (let request = 0;; request += 1) {
+        const parameters = { topic, consumer_id, request_id: `${request}` };
+        const answer = await client.done("GET /consumer/consume", parameters);
+        const { message, partition, offset } = answer;
+        if (message === null) break;
+        consumed.push({ message, partition, offset });
+      }
+    } finally {
+      over = true;
+      await disturbing;
+    }
+    assertExact(consumed, messages);
   });
 });
 
