@@ -26,6 +26,9 @@ export interface HttpApiOptions {
   readonly token: string;
 }
 
+/** Parts of a request that began in time may last this much longer than they should. */
+const GRACE_MS = 1_000;
+
 export class HttpApi {
   readonly counts = new RequestCounts();
   /** By path, then by method. */
@@ -80,14 +83,26 @@ export class HttpApi {
     }
   }
 
-  private run(route: Route, request: HttpRequest): Promise<HttpAnswer> {
+  /** What a route makes of a request, or `outcome_unknown` where it takes too long for that. */
+  private async run(route: Route, request: HttpRequest): Promise<HttpAnswer> {
     const { clock } = this.options.queue;
     const endMs = clock.monotonicMs() + limits.answerMs;
-    return route.run({
-      parameters: Parameters.of(request),
-      signal: request.signal,
-      leftMs: () => Math.max(1, Math.floor(endMs - clock.monotonicMs())),
+    const late = new AbortController();
+    const { promise: overdue, reject } = Promise.withResolvers<never>();
+    const timer = clock.after(limits.answerMs + GRACE_MS, () => {
+      late.abort();
+      reject(new TrilogError("outcome_unknown", "Cannot tell the outcome of request: it lasts"));
     });
+    try {
+      const answer = route.run({
+        parameters: Parameters.of(request),
+        signal: AbortSignal.any([request.signal, late.signal]),
+        leftMs: () => Math.max(1, Math.floor(endMs - clock.monotonicMs())),
+      });
+      return await Promise.race([answer, overdue]);
+    } finally {
+      timer.cancel();
+    }
   }
 
   private checkToken(authorization: string): void {

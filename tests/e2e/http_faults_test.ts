@@ -125,7 +125,7 @@ Deno.test("an impatient client that turns from manager to manager sees each mess
     const cluster = new QueueCluster(harness, { http: true });
     await cluster.ready();
     await cluster.createTopic(topic, 2);
-    const messages = Array.from({ length: 400 }, (_, at) => `m${at}`);
+    const messages = Array.from({ length: 250 }, (_, at) => `m${at}`);
     await cluster.done(["produce", topic, "--batch-size", "1KiB"], `${messages.join("\n")}\n`);
     const managers = cluster.managers.map(({ http }) => http!);
     const { consumer_id } = await new PersistentClient(managers).done("POST /consumer/register", {

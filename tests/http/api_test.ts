@@ -1,6 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { type ErrorCode, TrilogError } from "../../lib/base/errors.ts";
+import { limits } from "../../lib/base/limits.ts";
+import { VirtualClock } from "../atm/virtual_clock.ts";
 import { Api } from "./api_fixture.ts";
+import { FakeQueue } from "./fake_queue.ts";
 
 Deno.test("a path that is not there is 404, a method that is not is 405 and says which are", async () => {
   const api = new Api();
@@ -56,6 +59,23 @@ Deno.test("a fault of our own is answered, too", async () => {
   const api = new Api();
   api.queue.failure = new TypeError("oh") as TrilogError;
   assertEquals(await api.refused("GET /topics"), [500, "internal"]);
+});
+
+Deno.test("a request that lasts is answered all the same, and its work is called off", async () => {
+  const clock = new VirtualClock();
+  const queue = new FakeQueue(clock);
+  const api = new Api({}, queue);
+  await clock.settle(api.topic("t"));
+  const consumer = await clock.settle(api.consumer("t"));
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  queue.held = held;
+  const parameters = { topic: "t", consumer_id: consumer, request_id: "r" };
+  const refused = clock.settle(api.refused("GET /consumer/consume", parameters));
+  assertEquals(await refused, [503, "outcome_unknown"]);
+  assertEquals(clock.monotonicMs(), 1_000 + limits.answerMs + 1_000);
+  release();
+  assertEquals(await clock.settle(api.consume("t", consumer, { request_id: "s" })), null);
+  assertEquals(clock.pendingTimers, 0);
 });
 
 Deno.test("topics are made once, listed and deleted", async () => {

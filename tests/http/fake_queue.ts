@@ -1,5 +1,6 @@
 /** A queue of real machines without processes: what one applies is durable at once. */
 
+import type { Clock } from "../../lib/base/clock.ts";
 import { systemClock } from "../../lib/base/system_clock.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
 import { pack, unpack } from "../../lib/base/msgpack.ts";
@@ -64,7 +65,6 @@ class FakePartition {
 }
 
 export class FakeQueue implements Queue {
-  readonly clock = systemClock;
   readonly cluster: Cluster = clusterOf(3);
   readonly managers: Queue["managers"];
   /** Thrown by everything while it is set. */
@@ -84,7 +84,7 @@ export class FakeQueue implements Queue {
   private readonly partitions = new Map<string, FakePartition>();
   private lastId = 0;
 
-  constructor() {
+  constructor(readonly clock: Clock = systemClock) {
     this.managers = {
       request: async (method, request) => {
         await Promise.resolve();
