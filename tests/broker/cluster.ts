@@ -151,6 +151,8 @@ export class ObedientManagers {
       replicas: [...this.wanted.values()].map((wanted) => ({
         ...wanted,
         bootstrap: wanted.bootstrap && wanted.founders.includes(replicaId),
+        // The first one's log goes on after a recovery.
+        recovery: wanted.replicas[0] === replicaId ? wanted.recovery : null,
       })).filter(({ groupId }) =>
         !this.tombstones.some((one) => one.groupId === groupId && one.replicaId === replicaId)
       ),
