@@ -4,13 +4,13 @@ import { compressions } from "../lib/batch/compression.ts";
 import { bootstrapFlags, securityFlags } from "../lib/cli/common_flags.ts";
 import { defineCommand } from "../lib/cli/command.ts";
 import { Samples } from "../lib/cli/samples.ts";
-import type { Terminal } from "../lib/cli/terminal.ts";
-import { groupedNumber } from "../lib/cli/units.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import type { Client } from "../lib/client/client.ts";
 import type { Producer } from "../lib/client/producer.ts";
 import { createTopicMethod, deleteTopicMethod } from "../lib/client/protocol.ts";
 import { measureFailover } from "./bench_failover.ts";
+import { latencies, printFigures, rounded } from "./bench_figures.ts";
+import { benchAtm, benchKv } from "./bench_store.ts";
 import { withClient } from "./queue_client.ts";
 
 const loadFlags = {
@@ -50,7 +50,7 @@ const produce = defineCommand({
       await produceMany(producer, { ...load, messages: warmUp, inFlight: flags.inFlight });
       const result = await produceMany(producer, { ...load, ...countsOf(flags) });
       await producer.stop();
-      return await print(terminal, json, { ...load, inFlight: flags.inFlight, ...result });
+      return await printFigures(terminal, json, { ...load, inFlight: flags.inFlight, ...result });
     }),
 });
 
@@ -70,7 +70,7 @@ const latency = defineCommand({
       await produceMany(producer, { ...load, messages: Math.min(flags.messages, 500) });
       const result = await produceMany(producer, { ...load, messages: flags.messages });
       await producer.stop();
-      return await print(terminal, json, { ...load, ...result });
+      return await printFigures(terminal, json, { ...load, ...result });
     }),
 });
 
@@ -95,7 +95,7 @@ const consume = defineCommand({
       );
       const tookMs = systemClock.monotonicMs() - startMs;
       const messages = counts.reduce((sum, count) => sum + count, 0);
-      return await print(terminal, json, {
+      return await printFigures(terminal, json, {
         ...load,
         messages,
         ...rates(messages, flags.size, tookMs),
@@ -114,7 +114,7 @@ const failover = defineCommand({
   },
   async run({ flags, json, terminal }) {
     const gaps = await measureFailover(flags.basePort, flags.runs, terminal);
-    return await print(terminal, json, {
+    return await printFigures(terminal, json, {
       runs: gaps.count,
       p50Ms: rounded(gaps.quantile(0.5)),
       maxMs: rounded(gaps.max),
@@ -126,7 +126,7 @@ export const command = defineCommand({
   name: "bench",
   summary: "measure a running cluster",
   examples: ["trilog bench produce --in-flight 10000", "trilog bench latency --json"],
-  subcommands: [produce, consume, latency, failover],
+  subcommands: [produce, consume, latency, failover, benchKv, benchAtm],
 });
 
 interface Load {
@@ -162,9 +162,7 @@ async function produceMany(producer: Producer, load: Load): Promise<Record<strin
   return {
     messages: load.messages,
     ...rates(load.messages, load.size, tookMs),
-    p50Ms: rounded(samples.quantile(0.5)),
-    p99Ms: rounded(samples.quantile(0.99)),
-    maxMs: rounded(samples.max),
+    ...latencies(samples),
   };
 }
 
@@ -208,26 +206,4 @@ function rates(messages: number, size: number, tookMs: number): Record<string, n
   const messagesPerSecond = Math.round(messages / tookMs * 1_000);
   const megabytesPerSecond = rounded(messagesPerSecond * size / 1e6);
   return { messagesPerSecond, megabytesPerSecond, seconds: rounded(tookMs / 1_000) };
-}
-
-function rounded(value: number): number {
-  return Math.round(value * 1_000) / 1_000;
-}
-
-async function print(
-  terminal: Terminal,
-  json: boolean,
-  result: Readonly<Record<string, string | number>>,
-): Promise<number> {
-  const lines = json
-    ? [JSON.stringify(result)]
-    : Object.entries(result).map(([name, value]) =>
-      `${name.padEnd(20)} ${typeof value === "number" ? groupedValue(value) : value}`
-    );
-  for (const line of lines) await terminal.print(line);
-  return 0;
-}
-
-function groupedValue(value: number): string {
-  return Number.isInteger(value) ? groupedNumber(value) : String(value);
 }
