@@ -16,6 +16,7 @@ import {
 } from "../../lib/client/protocol.ts";
 import { Manager, type ManagerNode } from "../../lib/manager/manager.ts";
 import { MetadataMachine } from "../../lib/manager/metadata.ts";
+import type { UpkeepSettings } from "../../lib/manager/upkeep_desk.ts";
 import type { Call, Handler } from "../../lib/net/rpc.ts";
 import type { NodeStatus } from "../../lib/replica/node_protocol.ts";
 import { VirtualClock } from "../atm/virtual_clock.ts";
@@ -41,7 +42,10 @@ export class Managers {
   quorum = true;
   private index = 0;
 
-  constructor(liveness = { intervalMs: second, timeToDeadMs: 10 * second }) {
+  constructor(
+    liveness = { intervalMs: second, timeToDeadMs: 10 * second },
+    upkeep?: UpkeepSettings,
+  ) {
     for (const name of names) {
       const machine = new MetadataMachine();
       const handlers = new Map<string, Handler>();
@@ -52,6 +56,7 @@ export class Managers {
         clock: this.clock,
         logger: silentLogger,
         liveness,
+        ...(upkeep === undefined ? {} : { upkeep }),
       });
       this.servers.set(name, { machine, manager, handlers });
     }
@@ -196,8 +201,11 @@ export function beat(
 }
 
 /** Managers that have named their cluster, with brokers b1 to bN registered. */
-export async function managersWith(brokers: number): Promise<Managers> {
-  const managers = new Managers();
+export async function managersWith(
+  brokers: number,
+  upkeep?: UpkeepSettings,
+): Promise<Managers> {
+  const managers = new Managers(undefined, upkeep);
   await managers.pass(2 * second);
   const ids = Array.from({ length: brokers }, (_, at) => `b${at + 1}`);
   await managers.register(...ids);
