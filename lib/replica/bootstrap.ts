@@ -52,6 +52,8 @@ const foundingCodec = record({ cluster: token, membership: binary });
 /** What a node keeps durably of its way into a cluster. */
 export interface BootstrapStore {
   readonly replicaId: ReplicaId;
+  /** Cluster that this node is a member of, by founding or by joining; null: blank. */
+  readonly cluster: string | null;
   /** The founding stored by `prepare`, or null. */
   founding(): Founding | null;
   /** Stores a founding durably; replaces an older one that never became effective. */
@@ -93,7 +95,7 @@ export class Bootstrap {
       name: self.name,
       replicaId: store.replicaId,
       address: self.address,
-      cluster: store.founding()?.cluster ?? null,
+      cluster: store.cluster ?? store.founding()?.cluster ?? null,
     });
   }
 

@@ -40,8 +40,8 @@ export async function startBank(scene: Scene): Promise<Workload> {
     whole: () => servers.whole(),
     check: () => crew.check(),
     async finish() {
-      await crew.stop();
       await servers.whole();
+      await crew.stop();
       await servers.level();
       for (const [at, terminal] of terminals.entries()) {
         await company.ask(`auditor${at + 1}`, terminal, ALL_ACCOUNTS);

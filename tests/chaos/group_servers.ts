@@ -15,8 +15,9 @@ const HEARD_MS = 1_000;
 const PATIENCE_MS = 60_000;
 
 interface Status {
+  readonly id: string;
   readonly role: string;
-  readonly leader: string | null;
+  readonly term: number;
   readonly members: readonly Member[];
 }
 
@@ -66,16 +67,19 @@ export class GroupServers {
     return await Promise.race([told, sleep(LEADER_MS).then(() => null)]);
   }
 
-  /** Waits until the leader hears every node as a voter that lacks no more than a little. */
+  /**
+   * Waits until the leader hears every node as a voter that lacks no more than a little. Clients
+   * must be at work: in a group at rest nobody is heard.
+   */
   async whole(): Promise<void> {
     await this.fleet.eventually("all servers to be voters", async () => {
-      const { leader } = await this.anywhere.ask("status") as Status;
-      const place = this.fleet.names.indexOf(leader ?? "");
-      if (place < 0) throw new Error("nobody leads");
-      const { role, members } = await this.terminals[place].ask("status") as Status;
-      const fine = members.filter((member) => isWhole(member, leader!));
-      if (role === "leader" && fine.length === this.terminals.length) return true;
-      throw new Error(JSON.stringify(members));
+      const told = await Promise.all(this.terminals.map((terminal) => terminal.ask("status")));
+      const leaders = (told as Status[]).filter(({ role }) => role === "leader");
+      const leader = leaders.sort((left, right) => right.term - left.term)[0];
+      if (leader === undefined) throw new Error("nobody leads");
+      const fine = leader.members.filter((member) => isWhole(member, leader.id));
+      if (fine.length === this.terminals.length) return true;
+      throw new Error(JSON.stringify(leader.members));
     }, PATIENCE_MS);
   }
 

@@ -103,8 +103,8 @@ export async function startRegister(scene: Scene): Promise<Workload> {
     whole: () => servers.whole(),
     check: () => crew.check(),
     async finish() {
-      await crew.stop();
       await servers.whole();
+      await crew.stop();
       await servers.level();
       for (const [at, terminal] of terminals.entries()) {
         for (const request of choices.all()) {

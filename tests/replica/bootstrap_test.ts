@@ -146,6 +146,18 @@ Deno.test("a blank node that meets a member asks to be taken in and never founds
   assert(world.joined.includes(wiped.store.replicaId));
 });
 
+Deno.test("one blank node after the other is taken in, also by those that were taken in before", async () => {
+  const world = new World();
+  for (const { name } of PEERS) world.start(name);
+  await world.until("all are members", () => world.all.every(({ store }) => store.isMember()));
+  for (const { name } of PEERS) {
+    world.crash(name);
+    const wiped = world.start(name);
+    await world.until(`${name} has joined`, () => wiped.store.isMember());
+    assertEquals([wiped.store.cluster, wiped.store.founding()], ["cluster1", null]);
+  }
+});
+
 Deno.test("whatever is lost and whoever crashes or is wiped meanwhile, there is one cluster", async () => {
   for (let seed = 1; seed <= 60; seed += 1) {
     const world = new World(new Prng(seed));
