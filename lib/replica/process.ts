@@ -65,6 +65,7 @@ export class ServerProcess {
   constructor(readonly options: ProcessOptions) {
     const { clock, random, logger, disk, name } = options;
     this.directory = openDataDirectory(disk, { name, newReplicaId: options.newIdentity });
+    this.directory.onFailed = (error) => options.onFatal(error);
     const policy = this.policy(random.below(START_NONCES));
     const { counters } = this;
     this.rpc = new RpcServer({ clock, logger });

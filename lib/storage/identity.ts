@@ -137,8 +137,16 @@ function newIdentity(options: DataDirectoryOptions): Identity {
   };
 }
 
-/** An open, locked data directory. Every change is durable when its call returns. */
+/**
+ * An open, locked data directory. Every change is durable when its call returns; it throws
+ * `disk_full` (nothing has changed) or `disk_failed`, after which nothing more is stored: what a
+ * failed sync has forgotten, the next would report as durable.
+ */
 export class DataDirectory {
+  /** Told once that the disk has failed: whoever made the change may only refuse a connection. */
+  onFailed: (error: TrilogError) => void = () => {};
+  private failure: TrilogError | null = null;
+
   /** Stores `identity`; use {@link openDataDirectory} or {@link setAside}. */
   constructor(
     private readonly disk: Disk,
@@ -217,8 +225,19 @@ export class DataDirectory {
   }
 
   private store(identity: Identity): void {
+    if (this.failure !== null) throw this.failure;
     const payload = pack(identityCodec.encode(identity));
-    replaceFile(this.disk, "", IDENTITY_FILE, encodeChecked(Magic.identity, 0, payload));
+    try {
+      replaceFile(this.disk, "", IDENTITY_FILE, encodeChecked(Magic.identity, 0, payload));
+    } catch (thrown) {
+      if (thrown instanceof TrilogError && thrown.code === "disk_failed") this.fail(thrown);
+      throw thrown;
+    }
     this.identity = identity;
+  }
+
+  private fail(error: TrilogError): void {
+    this.failure = error;
+    this.onFailed(error);
   }
 }

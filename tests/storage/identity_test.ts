@@ -2,6 +2,10 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { TrilogError } from "../../lib/base/errors.ts";
+import { Prng } from "../../lib/base/prng.ts";
+import { SimDisk } from "../../lib/sim/disk.ts";
+import { SimProcess } from "../../lib/sim/process.ts";
+import { Scheduler } from "../../lib/sim/scheduler.ts";
 import { preamble } from "../../lib/storage/file_format.ts";
 import { openDataDirectory, readIdentity, setAside } from "../../lib/storage/identity.ts";
 import { CorruptFileError } from "../../lib/storage/record.ts";
@@ -43,6 +47,21 @@ Deno.test("another node's directory is refused and not counted as started", () =
   const options = { newReplicaId: () => "r9", name: "a2" };
   assertThrows(() => openDataDirectory(disk, options), TrilogError, "belongs to node a1");
   assertEquals(open(disk).startCounter, 2);
+});
+
+Deno.test("a disk that failed once is told of once, and never asked again", () => {
+  const scheduler = new Scheduler();
+  const disk = new SimDisk(new SimProcess(scheduler, "a1"), new Prng(1));
+  const directory = openDataDirectory(disk, { newReplicaId: () => "r1", name: "a1" });
+  const told: string[] = [];
+  directory.onFailed = ({ message }) => told.push(message);
+  disk.failSyncs(1);
+  for (const counter of [1, 2]) {
+    const refused = assertThrows(() => directory.rememberPeerStart("r2", counter), TrilogError);
+    assertEquals([refused.code, refused.message], ["disk_failed", told[0]]);
+  }
+  assertEquals(told.length, 1);
+  assertEquals(directory.peerRecord("r2").highestStartCounter, 0);
 });
 
 Deno.test("founding, cluster and what is known of peers outlive a power loss", () => {
