@@ -35,6 +35,7 @@ import { openSegmentLog } from "../../lib/storage/segment_log.ts";
 const TIMING = { heartbeatMs: 50, electionTimeoutMs: 300 };
 const CLUSTER = "00000000000000c1";
 export const LIVENESS = { intervalMs: 500, timeToDeadMs: 5_000 };
+const UPKEEP = { replaceAfterMs: 2_000, rebalancing: "auto" } as const;
 
 const names = ["m1", "m2", "m3"];
 const addresses = names.map((name) => `${name}:9001`);
@@ -129,6 +130,7 @@ export class SimManager {
       clock,
       logger,
       liveness: LIVENESS,
+      upkeep: UPKEEP,
     });
     transport.setRequestHandler(async (method, params) => {
       const call = { method, deadlineMs: 3_000 } as Call;
