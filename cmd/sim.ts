@@ -4,7 +4,7 @@ import { TrilogError } from "../lib/base/errors.ts";
 import { type Context, defineCommand } from "../lib/cli/command.ts";
 import { exitStatus } from "../lib/cli/program.ts";
 import { printError } from "../lib/cli/terminal.ts";
-import { FAULT_KINDS, type FaultKind } from "../lib/sim/options.ts";
+import { FAULT_KINDS, type FaultKind, SYSTEMS } from "../lib/sim/options.ts";
 import { shrink } from "../lib/sim/shrink.ts";
 import { type SimOverrides, type SimResult, simulate } from "../lib/sim/simulate.ts";
 
@@ -12,7 +12,7 @@ const flags = {
   seed: { type: "integer", min: 0, required: true, help: "decides everything that happens" },
   runs: { type: "integer", min: 1, default: "1", help: "how many seeds, counting up from --seed" },
   faults: { type: "list", help: `only these kinds of faults: ${FAULT_KINDS.join(",")}` },
-  system: { type: "choice", choices: ["atm"], default: "atm", help: "what runs on the cluster" },
+  system: { type: "choice", choices: SYSTEMS, default: "atm", help: "what runs on the cluster" },
   trace: { type: "path", help: "write every event of the run to this file (one run only)" },
 } as const;
 
@@ -55,13 +55,14 @@ export const command = defineCommand({
 });
 
 function overridesOf({ flags }: SimContext): SimOverrides {
-  if (flags.faults === undefined) return {};
+  const { system } = flags;
+  if (flags.faults === undefined) return { options: { system } };
   const kinds = flags.faults.map((name) => {
     const kind = FAULT_KINDS.find((kind) => kind === name);
     if (kind !== undefined) return kind satisfies FaultKind;
     throw new TrilogError("usage", `Cannot simulate fault ${name}: no such kind of fault`);
   });
-  return { options: { kinds } };
+  return { options: { system, kinds } };
 }
 
 async function traced(seed: number, overrides: SimOverrides, path: string): Promise<SimResult> {

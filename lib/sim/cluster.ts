@@ -4,20 +4,20 @@ import type { Membership } from "../raft/types.ts";
 import type { Prng } from "../base/prng.ts";
 import type { Replica } from "../replica/replica.ts";
 import { TrilogError } from "../base/errors.ts";
-import { auditReplica, BankWatch } from "./bank_audit.ts";
+import { equalBytes } from "../base/bytes.ts";
+import type { Packable } from "../base/msgpack.ts";
 import { SimNetwork } from "./network.ts";
 import { SimNode, type World } from "./node.ts";
 import type { SimOptions } from "./options.ts";
-import { GroupOracle } from "./oracle.ts";
+import { BrokenInvariant, GroupOracle } from "./oracle.ts";
 import { SimProcess } from "./process.ts";
 import type { Scheduler } from "./scheduler.ts";
-import type { BankAccess } from "./workload.ts";
+import type { Reach, System } from "./system.ts";
 
 /** One group and what is known about it from outside. */
 export interface SimGroup {
   readonly name: string;
   readonly oracle: GroupOracle;
-  readonly bank: BankWatch;
 }
 
 /** A node's process ended by itself, and not because of an injected fault. */
@@ -28,7 +28,7 @@ export class NodeCrash extends Error {
 /** Longest and shortest time until a node that ended by itself is started again. */
 const RESTART_MS = [20, 400] as const;
 
-export class Cluster implements World, BankAccess {
+export class Cluster implements World, Reach {
   readonly network: SimNetwork;
   readonly nodes: SimNode[];
   readonly groups: readonly SimGroup[];
@@ -41,12 +41,13 @@ export class Cluster implements World, BankAccess {
   constructor(
     readonly scheduler: Scheduler,
     readonly options: SimOptions,
+    readonly system: System,
     private readonly random: Prng,
   ) {
     this.network = new SimNetwork(scheduler, random.fork(), options.link);
     this.groups = [...Array(options.groups).keys()].map((at) => {
       const name = `g${at + 1}`;
-      return { name, oracle: new GroupOracle(name), bank: new BankWatch() };
+      return { name, oracle: new GroupOracle(name) };
     });
     this.nodes = [...Array(options.nodes).keys()].map((at) => new SimNode(at, this, random.fork()));
     scheduler.afterEachStep(() => this.checkTouched());
@@ -118,22 +119,33 @@ export class Cluster implements World, BankAccess {
     return best;
   }
 
-  // What customers need.
+  // What clients need.
 
-  command(client: SimProcess, node: number, group: number, bytes: Uint8Array): Promise<Uint8Array> {
-    return this.call(client, node, group, "command", bytes);
+  get addresses(): readonly string[] {
+    return this.nodes.map(({ address }) => address);
   }
 
-  query(client: SimProcess, node: number, group: number, bytes: Uint8Array): Promise<Uint8Array> {
-    return this.call(client, node, group, "query", bytes);
+  get groupNames(): readonly string[] {
+    return this.groups.map(({ name }) => name);
+  }
+
+  get callMs(): number {
+    return 10 * this.options.electionTimeoutMs;
+  }
+
+  call(
+    client: SimProcess,
+    address: string,
+    group: number,
+    method: string,
+    params: Packable,
+  ): Promise<Packable> {
+    const name = `${this.groups[group].name}/${method}`;
+    return this.network.call(client, address, name, params, this.callMs);
   }
 
   highest(group: number): number {
     return this.groups[group].oracle.highest;
-  }
-
-  indexOf(group: number, requestId: string): number | null {
-    return this.groups[group].bank.requests.get(requestId)?.index ?? null;
   }
 
   /** Compares what the running replicas hold with each other and with their logs. */
@@ -141,9 +153,10 @@ export class Cluster implements World, BankAccess {
     this.groups.forEach(({ oracle }, group) => {
       const replicas = this.nodes.flatMap((node) => node.replica(group) ?? []);
       for (const replica of replicas) {
-        auditReplica(oracle, replica);
+        this.auditState(oracle, replica);
         oracle.checkLogMatching(replicas[0], replica);
       }
+      for (const node of this.nodes) node.part(group)?.audit();
     });
   }
 
@@ -162,17 +175,21 @@ export class Cluster implements World, BankAccess {
     return lines.flat().join("\n");
   }
 
-  private async call(
-    client: SimProcess,
-    node: number,
-    group: number,
-    method: string,
-    bytes: Uint8Array,
-  ): Promise<Uint8Array> {
-    const { address } = this.nodes[node];
-    const name = `${this.groups[group].name}/${method}`;
-    const deadlineMs = 10 * this.options.electionTimeoutMs;
-    return await this.network.call(client, address, name, bytes, deadlineMs) as Uint8Array;
+  /**
+   * A replica must hold exactly what its log gives, sessions and remembered requests included,
+   * however it came there: entry by entry, after restarts, or by snapshots.
+   */
+  private auditState(oracle: GroupOracle, replica: Replica): void {
+    const machine = this.system.blank();
+    for (let index = 1; index <= replica.appliedIndex; index += 1) {
+      const known = oracle.commands.get(index);
+      if (known !== undefined) machine.apply(known.command, known.context);
+    }
+    if (!equalBytes(machine.snapshot(), replica.machine.snapshot())) {
+      throw new BrokenInvariant(
+        `group ${oracle.group}: a replica's state after ${replica.appliedIndex} is not its log's`,
+      );
+    }
   }
 
   private stopped(node: SimNode, error: unknown): void {

@@ -12,13 +12,11 @@ import type { PeerHandler, PeerTransport } from "../net/transport.ts";
 import { messageFromWire } from "../raft/message.ts";
 import type { Membership, ReplicaId } from "../raft/types.ts";
 import { FrameKind } from "../replica/frames.ts";
-import { GroupService, PROPOSE_METHOD } from "../replica/group_service.ts";
 import { Host } from "../replica/host.ts";
 import { raftOptions } from "../replica/raft_options.ts";
 import type { Replica } from "../replica/replica.ts";
 import { openSegmentLog } from "../storage/segment_log.ts";
 import type { LogStore } from "../storage/store.ts";
-import { watchedBank } from "./bank_audit.ts";
 import { SimClock } from "./clock.ts";
 import type { SimGroup } from "./cluster.ts";
 import { SimDisk } from "./disk.ts";
@@ -27,12 +25,10 @@ import type { SimOptions } from "./options.ts";
 import type { GroupOracle } from "./oracle.ts";
 import { SimProcess } from "./process.ts";
 import type { Scheduler } from "./scheduler.ts";
+import type { Seat, Serve, System, SystemReplica } from "./system.ts";
 
 /** Cluster id of every simulation. */
 const CLUSTER = "00000000000051b0";
-
-/** Election timeouts that a node tries to serve one customer. */
-const SERVICE_TIMEOUTS = 8;
 
 /** From a promise to the fault that waited for it: shorter than any sync. */
 const PROMISE_MS = 0.02;
@@ -42,6 +38,7 @@ export interface World {
   readonly scheduler: Scheduler;
   readonly network: SimNetwork;
   readonly options: SimOptions;
+  readonly system: System;
   readonly groups: readonly SimGroup[];
   readonly nodes: readonly SimNode[];
   /** A node's process ended by itself. */
@@ -61,6 +58,8 @@ export class SimNode {
   host: Host | null = null;
   /** Whether a fault may have made durable bytes other than they were written. */
   damaged = false;
+  /** The system's parts in the running process, by group. */
+  private parts: SystemReplica[] = [];
   private lives = 0;
   private onPromise: (() => void) | null = null;
   private readonly random: Prng;
@@ -91,13 +90,18 @@ export class SimNode {
     return this.host?.replica(this.world.groups[group].name);
   }
 
+  /** The system's part in a replica that runs. */
+  part(group: number): SystemReplica | undefined {
+    return this.running ? this.parts[group] : undefined;
+  }
+
   /**
    * Starts a process on what the disk holds. `bootstrap` is the first membership of blank logs;
    * null for a node that joins. Throws what opening a log throws: `corrupt` means that the node
    * must come back as somebody else.
    */
   start(bootstrap: Membership | null): void {
-    const { scheduler, network, options } = this.world;
+    const { scheduler, network, options, system } = this.world;
     this.onPromise = null;
     this.process = new SimProcess(scheduler, this.name, (thrown) => this.exit(thrown));
     this.process.onRun(() => this.world.touched(this));
@@ -118,25 +122,25 @@ export class SimNode {
       onFatal: (error) => this.exit(error),
     });
     this.host = host;
-    const services = new Map<string, GroupService>();
+    const services = new Map<string, Serve>();
+    this.parts = this.world.groups.map((_, at) => system.open(at));
     this.world.groups.forEach((group, at) => {
       const replica = host.open({
         group: group.name,
-        machine: watchedBank(this.id, group.oracle, group.bank),
+        machine: group.oracle.watch(this.id, this.parts[at].machine),
         store: stores[at],
         raft: {
-          ...raftOptions(options),
+          ...raftOptions(options, leaseOf(options)),
           maxAppendBytes: options.appendBytes,
           maxInflightMessages: options.inflightMessages,
           entryCacheBytes: options.cacheBytes,
         },
-        compaction: "previous",
+        compaction: system.compaction,
       });
       group.oracle.follow(replica);
-      services.set(group.name, this.newService(group, host));
+      services.set(group.name, this.parts[at].serve(this.newSeat(group, replica)));
     });
-    const deadlineMs = SERVICE_TIMEOUTS * options.electionTimeoutMs;
-    endpoint.setRequestHandler((method, params) => serve(services, method, params, deadlineMs));
+    endpoint.setRequestHandler((method, params) => serve(services, method, params));
   }
 
   /** The process is gone; `power`: and so may be what it had not synced. */
@@ -188,19 +192,18 @@ export class SimNode {
     return store;
   }
 
-  private newService(group: SimGroup, host: Host): GroupService {
+  private newSeat(group: SimGroup, replica: Replica): Seat {
     const { network } = this.world;
     const { process } = this;
-    return new GroupService({
+    return {
+      replica,
       clock: this.clock,
       random: this.random.fork(),
       caller: {
         call: (address, method, params, { deadlineMs }) =>
           network.call(process, address, `${group.name}/${method}`, params, deadlineMs),
       },
-      replica: () => host.replica(group.name) ?? null,
-      addressOf: (id) => host.replica(group.name)?.raft.membership.nodes[id]?.address,
-    });
+    };
   }
 
   private newClock(): SimClock {
@@ -225,21 +228,23 @@ function identityOf(node: number, lives: number): ReplicaId {
   return (node + 1).toString(16).padStart(8, "0") + lives.toString(16).padStart(8, "0");
 }
 
+/** Leases as long as the election timeout, shortened by what two clocks may differ at most. */
+function leaseOf({ leases, electionTimeoutMs, clockError }: SimOptions) {
+  return leases
+    ? { leaseMs: electionTimeoutMs, clockErrorRatio: 2 * clockError }
+    : { leaseMs: 0, clockErrorRatio: 0 };
+}
+
 /** Requests are named `group/method`. */
 async function serve(
-  services: ReadonlyMap<string, GroupService>,
-  method: string,
+  services: ReadonlyMap<string, Serve>,
+  request: string,
   params: Packable,
-  deadlineMs: number,
 ): Promise<Packable> {
-  const [group, name] = method.split("/");
+  const [group, method] = request.split("/");
   const service = services.get(group);
-  if (service === undefined) {
-    throw new TrilogError("unknown_group", `Cannot answer ${method}: no such group here`);
-  }
-  if (name === PROPOSE_METHOD) return await service.servePropose(params);
-  if (name === "command") return await service.command(params as Uint8Array, deadlineMs);
-  return await service.query(params as Uint8Array, false, deadlineMs);
+  if (service !== undefined) return await service(method, params);
+  throw new TrilogError("unknown_group", `Cannot answer ${request}: no such group here`);
 }
 
 /** A transport that shows the promises which leave: votes and acknowledgements. */

@@ -4,7 +4,12 @@ import { limits } from "../base/limits.ts";
 import { Prng } from "../base/prng.ts";
 import { type LinkOptions, perfectLink } from "./network.ts";
 
+/** What may run on the cluster. */
+export const SYSTEMS = ["atm", "kv"] as const;
+export type SystemName = typeof SYSTEMS[number];
+
 export interface SimOptions {
+  readonly system: SystemName;
   /** From 1 to 7. */
   readonly nodes: number;
   /** From 1 to 16. */
@@ -25,6 +30,8 @@ export interface SimOptions {
   readonly inflightMessages: number;
   /** Bytes of old entries that a core keeps in memory; without them it reads its log. */
   readonly cacheBytes: number;
+  /** Whether the store's reads are answered under leases. */
+  readonly leases: boolean;
   /** Virtual time under faults. */
   readonly faultsMs: number;
   /** Mean virtual time from one fault to the next; null for none. */
@@ -55,12 +62,14 @@ export type FaultKind = typeof FAULT_KINDS[number];
 
 /** The options of a seed; `overrides` replace single ones. */
 export function optionsOf(seed: number, overrides: Partial<SimOptions> = {}): SimOptions {
+  const { system = "atm" } = overrides;
   const random = new Prng(seed);
   const nodes = random.pick([1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
   const groups = random.chance(0.6) ? random.between(1, 3) : random.between(4, 16);
   const calm = random.chance(0.1);
   const heartbeatMs = random.pick([30, 50, 100]);
-  const drawn: SimOptions = {
+  const drawn: Omit<SimOptions, "leases"> = {
+    system,
     nodes,
     groups,
     clients: random.between(1, 4),
@@ -78,7 +87,9 @@ export function optionsOf(seed: number, overrides: Partial<SimOptions> = {}): Si
     faultEveryMs: calm ? null : random.pick([200, 500, 1_500]),
     kinds: random.chance(0.3) ? FAULT_KINDS : FAULT_KINDS.filter(() => random.chance(0.5)),
   };
-  return { ...drawn, ...overrides };
+  // Drawn last: what a seed means to the other systems stays as it is.
+  const leases = system === "kv" && random.chance(0.5);
+  return { ...drawn, leases, ...overrides };
 }
 
 function linkOf(random: Prng, heartbeatMs: number): LinkOptions {

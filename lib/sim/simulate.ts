@@ -4,7 +4,6 @@
  */
 
 import { Prng } from "../base/prng.ts";
-import { auditGroup } from "./bank_audit.ts";
 import { Cluster } from "./cluster.ts";
 import { type Fault, scheduleOf } from "./faults.ts";
 import { Injector } from "./injector.ts";
@@ -13,7 +12,8 @@ import { optionsOf, type SimOptions } from "./options.ts";
 import { BrokenInvariant } from "./oracle.ts";
 import { SimProcess } from "./process.ts";
 import { Scheduler } from "./scheduler.ts";
-import { type Bank, Customer } from "./workload.ts";
+import type { Operations, SimClient, System } from "./system.ts";
+import { newSystem } from "./systems.ts";
 
 export interface SimResult {
   readonly seed: number;
@@ -27,7 +27,7 @@ export interface SimResult {
   readonly virtualMs: number;
   /** How often each kind of fault really happened. */
   readonly faultsFired: Readonly<Record<string, number>>;
-  readonly operations: { readonly acknowledged: number; readonly reads: number };
+  readonly operations: Operations;
 }
 
 export interface SimOverrides {
@@ -65,8 +65,8 @@ class Simulation {
   private readonly cluster: Cluster;
   private readonly operator: Operator;
   private readonly injector: Injector;
-  private readonly customers: Customer[];
-  private readonly bank: Bank;
+  private readonly system: System;
+  private readonly clients: SimClient[];
 
   constructor(
     private readonly seed: number,
@@ -74,26 +74,25 @@ class Simulation {
     private readonly faults: readonly Fault[],
   ) {
     const random = new Prng(seed ^ 0x1a2b3c);
-    this.cluster = new Cluster(this.scheduler, options, random.fork());
+    this.system = newSystem(options);
+    this.cluster = new Cluster(this.scheduler, options, this.system, random.fork());
     this.operator = new Operator(this.cluster);
     this.injector = new Injector(this.cluster, this.operator);
-    const { nodes, groups, clients } = options;
-    const known = Array(groups).fill(0);
-    this.bank = { access: this.cluster, nodes, groups, known, mutations: [], looks: [] };
-    this.customers = [...Array(clients).keys()].map((at) =>
-      new Customer(new SimProcess(this.scheduler, `c${at + 1}`), this.bank, random.fork())
-    );
+    this.clients = [...Array(options.clients).keys()].map((at) => {
+      const process = new SimProcess(this.scheduler, `c${at + 1}`);
+      return this.system.newClient(process, random.fork(), this.cluster);
+    });
   }
 
   async run(): Promise<void> {
     this.cluster.bootstrap();
     this.operator.start();
     this.injector.schedule(this.faults);
-    for (const customer of this.customers) customer.start();
+    for (const client of this.clients) client.start();
     await this.scheduler.runUntil(this.options.faultsMs);
     this.injector.heal();
-    for (const customer of this.customers) customer.stop();
-    await this.demand("every operation ends", () => this.customers.every(({ busy }) => !busy));
+    for (const client of this.clients) client.stop();
+    await this.demand("every operation ends", () => this.clients.every(({ busy }) => !busy));
     await this.demand("every group has its members", () => this.operator.settled);
     await this.proveProgress();
     await this.demand("every replica is level", () => this.level());
@@ -101,8 +100,6 @@ class Simulation {
   }
 
   result(outcome: SimResult["outcome"], detail: string): SimResult {
-    const { mutations, looks } = this.bank;
-    const acknowledged = mutations.filter((mutation) => mutation.outcome === "acknowledged");
     return {
       seed: this.seed,
       outcome,
@@ -111,7 +108,7 @@ class Simulation {
       steps: this.scheduler.steps,
       virtualMs: Math.round(this.scheduler.nowMs),
       faultsFired: this.injector.report(),
-      operations: { acknowledged: acknowledged.length, reads: looks.length },
+      operations: this.system.operations,
     };
   }
 
@@ -123,18 +120,15 @@ class Simulation {
     throw new NoProgress(`${message}\n${this.cluster.describe()}`);
   }
 
-  /** One more deposit and one more look in each group, in turn. */
+  /** One more change and one more look at it in each group, in turn. */
   private async proveProgress(): Promise<void> {
-    const [customer] = this.customers;
+    const [client] = this.clients;
     for (let group = 0; group < this.options.groups; group += 1) {
       let done = false;
-      const deposit = async () => {
-        while (!await customer.mutate(group, customer.draw("deposit")));
-        while (!await customer.look(group, "alice"));
+      client.prove(group).then(() => {
         done = true;
-      };
-      deposit();
-      await this.demand(`group ${group + 1} takes a deposit and shows it`, () => done);
+      });
+      await this.demand(`group ${group + 1} takes a change and shows it`, () => done);
     }
   }
 
@@ -151,9 +145,6 @@ class Simulation {
 
   private audit(): void {
     this.cluster.auditReplicas();
-    this.cluster.groups.forEach(({ name, bank }, group) => {
-      const ofGroup = (one: { readonly group: number }) => one.group === group;
-      auditGroup(name, bank, this.bank.mutations.filter(ofGroup), this.bank.looks.filter(ofGroup));
-    });
+    this.cluster.groups.forEach((_, group) => this.system.audit(group));
   }
 }

@@ -1,95 +1,55 @@
 /**
- * Customers of the simulated bank: they deposit, withdraw, transfer and look, repeat under the same
- * request id what may be repeated, and write down what they were told. `bank_audit.ts` holds that
+ * Customers of a system under sessions: they give commands and look, repeat under the same request
+ * id what may be repeated, and write down what they were told. `session_audit.ts` holds that
  * against the log.
  */
 
-import {
-  type Answer,
-  type Command,
-  decodeAnswer,
-  encodeCommand,
-  encodeQuestion,
-} from "../atm/codec.ts";
 import { TrilogError } from "../base/errors.ts";
 import type { Prng } from "../base/prng.ts";
 import type { Index } from "../raft/types.ts";
+import type { StateMachine } from "../replica/state_machine.ts";
+import type { CommandWatch } from "./command_watch.ts";
 import type { SimProcess } from "./process.ts";
-
-/** The bank as its customers reach it, and what only the simulation can tell about it. */
-export interface BankAccess {
-  /** Rejects with a `TrilogError`; its code says whether anything may have happened. */
-  command(client: SimProcess, node: number, group: number, bytes: Uint8Array): Promise<Uint8Array>;
-  query(client: SimProcess, node: number, group: number, bytes: Uint8Array): Promise<Uint8Array>;
-  /** Highest index of a group that any replica has applied. */
-  highest(group: number): Index;
-  /** Index at which a request was first applied, or null. */
-  indexOf(group: number, requestId: string): Index | null;
-}
-
-/** A mutation and what became of it. */
-export interface Mutation {
-  readonly kind: "mutation";
-  readonly group: number;
-  readonly command: Command;
-  /** Highest index in the group of whose effect any customer knew when it began. */
-  readonly knownBefore: Index;
-  /** Acknowledged with an answer; refused: certainly not done; or nobody can tell. */
-  outcome: "acknowledged" | "refused" | "unknown" | "under way";
-  answer: Answer | null;
-}
-
-/** A linearizable read and its answer. */
-export interface Look {
-  readonly kind: "look";
-  readonly group: number;
-  readonly account: string;
-  readonly knownBefore: Index;
-  /** Highest index applied anywhere when the answer arrived. */
-  readonly highestAfter: Index;
-  readonly answer: Answer;
-}
-
-/** Accounts in every group. */
-export const ACCOUNTS = ["alice", "bob", "carol", "dave"];
+import type { Reach, SimClient } from "./system.ts";
+import type { Look, Mutation, Trade } from "./trade.ts";
 
 /** How often one mutation is tried at most. */
 const MOST_ATTEMPTS = 6;
 
-/** What the customers of one simulation share. */
-export interface Bank {
-  readonly access: BankAccess;
-  readonly nodes: number;
-  readonly groups: number;
-  /** Highest index per group of whose effect any customer was told. */
-  readonly known: Index[];
-  readonly mutations: Mutation[];
-  readonly looks: Look[];
+/** What the customers of one group share. */
+export interface Ledger<Command, Question, Answer> {
+  readonly watch: CommandWatch<Command>;
+  /** Highest index of whose effect any customer was told. */
+  known: Index;
+  readonly mutations: Mutation<Command, Answer>[];
+  /** In the order of their answers. */
+  readonly looks: Look<Question, Answer>[];
 }
 
-export class Customer {
+export class Customer<Command, Question, Answer> implements SimClient {
   private requests = 0;
   private stopping = false;
-  private node: number;
-  /** Whether an operation is under way. */
+  private address: string;
   busy = false;
 
   constructor(
     private readonly process: SimProcess,
-    private readonly bank: Bank,
+    private readonly trade: Trade<Command, Question, Answer, StateMachine>,
+    private readonly ledgers: readonly Ledger<Command, Question, Answer>[],
+    private readonly reach: Reach,
     private readonly random: Prng,
   ) {
-    this.node = random.below(bank.nodes);
+    this.address = random.pick(reach.addresses);
   }
 
   start(): void {
     if (this.stopping) return;
     this.process.after(this.random.between(1, 40), "customer", () => {
-      const group = this.random.below(this.bank.groups);
+      const group = this.random.below(this.ledgers.length);
       this.busy = true;
       const work = this.random.chance(0.3)
-        ? this.look(group, this.random.pick(ACCOUNTS))
-        : this.mutate(group, this.draw());
+        ? this.look(group, this.trade.drawQuestion(this.random))
+        : this.mutate(group, this.newRequestId(), this.trade.drawCommand);
       work.then(() => {
         this.busy = false;
         this.start();
@@ -102,40 +62,48 @@ export class Customer {
     this.stopping = true;
   }
 
-  /** Reads a balance; true when there was an answer. */
-  async look(group: number, account: string): Promise<boolean> {
-    const { access, known, looks } = this.bank;
-    const knownBefore = known[group];
-    const question = encodeQuestion({ op: "balance", account });
-    const bytes = await this.attempt(() => access.query(this.process, this.node, group, question));
+  async prove(group: number): Promise<void> {
+    const { proofCommand, proofQuestion } = this.trade;
+    while (!await this.mutate(group, this.newRequestId(), proofCommand));
+    while (!await this.look(group, proofQuestion));
+  }
+
+  /** Asks; true when there was an answer. */
+  private async look(group: number, question: Question): Promise<boolean> {
+    const ledger = this.ledgers[group];
+    const { known: knownBefore, looks: { length: looksBefore } } = ledger;
+    const bytes = await this.attempt(group, "query", this.trade.encodeQuestion(question));
     if (bytes instanceof TrilogError) return false;
-    const highestAfter = access.highest(group);
-    const answer = decodeAnswer(bytes);
-    looks.push({ kind: "look", group, account, knownBefore, highestAfter, answer });
+    const highestAfter = this.reach.highest(group);
+    const answer = this.trade.decodeAnswer(bytes);
+    ledger.looks.push({ question, answer, knownBefore, looksBefore, highestAfter });
     return true;
   }
 
   /** Runs one command until it is answered or patience ends; true when it was acknowledged. */
-  async mutate(group: number, command: Command): Promise<boolean> {
-    const { access, known, mutations } = this.bank;
-    const mutation: Mutation = {
-      kind: "mutation",
-      group,
+  private async mutate(
+    group: number,
+    requestId: string,
+    draw: (random: Prng, requestId: string) => Command,
+  ): Promise<boolean> {
+    const ledger = this.ledgers[group];
+    const command = draw(this.random, requestId);
+    const mutation: Mutation<Command, Answer> = {
+      requestId,
       command,
-      knownBefore: known[group],
+      knownBefore: ledger.known,
       outcome: "under way",
       answer: null,
     };
-    mutations.push(mutation);
-    const bytes = encodeCommand(command);
+    ledger.mutations.push(mutation);
+    const bytes = this.trade.encodeCommand(command);
     let mayHaveHappened = false;
     for (let left = this.random.between(1, MOST_ATTEMPTS); left > 0; left -= 1) {
-      const reply = await this.attempt(() => access.command(this.process, this.node, group, bytes));
+      const reply = await this.attempt(group, "command", bytes);
       if (!(reply instanceof TrilogError)) {
-        mutation.answer = decodeAnswer(reply);
+        mutation.answer = this.trade.decodeAnswer(reply);
         mutation.outcome = "acknowledged";
-        const index = access.indexOf(group, command.requestId) ?? 0;
-        known[group] = Math.max(known[group], index);
+        ledger.known = Math.max(ledger.known, ledger.watch.indexOf(requestId) ?? 0);
         return true;
       }
       mayHaveHappened ||= reply.outcomeUnknown;
@@ -144,23 +112,24 @@ export class Customer {
     return false;
   }
 
-  /** A command with a request id that nobody else uses. */
-  draw(op = this.random.pick(["deposit", "deposit", "withdraw", "transfer"] as const)): Command {
+  /** A request id that nobody else uses. */
+  private newRequestId(): string {
     this.requests += 1;
-    const requestId = `${this.process.name}-${this.requests}`;
-    const [from, to] = this.random.shuffled(ACCOUNTS);
-    const cents = this.random.between(1, 1000);
-    if (op === "transfer") return { op, requestId, from, to, cents };
-    return { op, requestId, account: from, cents };
+    return `${this.process.name}-${this.requests}`;
   }
 
   /** One call; a failure that a user may meet is returned, and the next call goes elsewhere. */
-  private async attempt(call: () => Promise<Uint8Array>): Promise<Uint8Array | TrilogError> {
+  private async attempt(
+    group: number,
+    method: "command" | "query",
+    bytes: Uint8Array,
+  ): Promise<Uint8Array | TrilogError> {
     try {
-      return await call();
+      return await this.reach.call(this.process, this.address, group, method, bytes) as Uint8Array;
     } catch (error) {
       if (!(error instanceof TrilogError)) throw error;
-      this.node = this.random.below(this.bank.nodes);
+      // Who knows the leader says so; otherwise any node may be asked.
+      this.address = error.leader ?? this.random.pick(this.reach.addresses);
       return error;
     }
   }
