@@ -156,8 +156,8 @@ export class Cluster implements World, Reach {
         this.auditState(oracle, replica);
         oracle.checkLogMatching(replicas[0], replica);
       }
-      for (const node of this.nodes) node.part(group)?.audit();
     });
+    for (const node of this.nodes) node.audit();
   }
 
   /** The state of every node and replica, for whoever has to find out why nothing goes on. */

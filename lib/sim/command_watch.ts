@@ -32,6 +32,11 @@ export class CommandWatch<Command> {
     };
   }
 
+  /** How many commands are noted. */
+  get size(): number {
+    return this.noted.size;
+  }
+
   /** Index at which a command of a name was first applied, or null. */
   indexOf(name: string): Index | null {
     return this.firsts.get(name) ?? null;

@@ -90,9 +90,16 @@ export class SimNode {
     return this.host?.replica(this.world.groups[group].name);
   }
 
-  /** The system's part in a replica that runs. */
-  part(group: number): SystemReplica | undefined {
-    return this.running ? this.parts[group] : undefined;
+  /** What the system serves here agrees with the logs; else throws `BrokenInvariant`. */
+  audit(): void {
+    if (!this.running) return;
+    try {
+      for (const part of this.parts) part.audit();
+    } catch (error) {
+      // Rot that nobody has come across yet is nobody's fault.
+      const rot = error instanceof TrilogError && error.code === "corrupt" && this.damaged;
+      if (!rot) throw error;
+    }
   }
 
   /**
@@ -199,6 +206,7 @@ export class SimNode {
       replica,
       clock: this.clock,
       random: this.random.fork(),
+      fail: (error) => this.exit(error),
       caller: {
         call: (address, method, params, { deadlineMs }) =>
           network.call(process, address, `${group.name}/${method}`, params, deadlineMs),

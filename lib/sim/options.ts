@@ -5,7 +5,7 @@ import { Prng } from "../base/prng.ts";
 import { type LinkOptions, perfectLink } from "./network.ts";
 
 /** What may run on the cluster. */
-export const SYSTEMS = ["atm", "kv"] as const;
+export const SYSTEMS = ["atm", "kv", "queue"] as const;
 export type SystemName = typeof SYSTEMS[number];
 
 export interface SimOptions {

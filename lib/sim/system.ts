@@ -20,6 +20,8 @@ export interface Seat {
   readonly random: Prng;
   /** Calls to the same group at other nodes. */
   readonly caller: Caller;
+  /** Ends the process: its replica cannot go on. */
+  readonly fail: (error: unknown) => void;
 }
 
 /** Answers a request of a client, or of another node; rejects with a `TrilogError`. */
@@ -30,7 +32,10 @@ export interface SystemReplica {
   readonly machine: StateMachine;
   /** The replica is open. */
   serve(seat: Seat): Serve;
-  /** What this replica serves agrees with the log; else throws `BrokenInvariant`. */
+  /**
+   * What this replica serves agrees with the log; else throws `BrokenInvariant`, or `corrupt` where
+   * its disk has rotted.
+   */
   audit(): void;
 }
 

@@ -3,6 +3,7 @@
 import { bankTrade } from "./bank.ts";
 import { kvTrade } from "./kv.ts";
 import type { SimOptions } from "./options.ts";
+import { QueueSystem } from "./queue_system.ts";
 import { SessionSystem } from "./session_system.ts";
 import type { System } from "./system.ts";
 
@@ -12,5 +13,7 @@ export function newSystem(options: SimOptions): System {
       return new SessionSystem(options, bankTrade);
     case "kv":
       return new SessionSystem(options, kvTrade);
+    case "queue":
+      return new QueueSystem(options);
   }
 }
