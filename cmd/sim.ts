@@ -34,7 +34,11 @@ export const command = defineCommand({
     "made smaller and its faults are shown. Exit status 10: an invariant broke, 11: no",
     "progress after healing, 12: a node's code failed.",
   ].join("\n"),
-  examples: ["trilog sim --seed 7", "trilog sim --seed 1 --runs 200 --faults power,partition"],
+  examples: [
+    "trilog sim --seed 7",
+    "trilog sim --seed 1 --runs 200 --faults power,partition",
+    "trilog sim --seed 3 --system queue",
+  ],
   flags,
   async run(context) {
     const { seed, runs, trace } = context.flags;

@@ -1,6 +1,6 @@
 /** `trilog sim` as people and scripts use it. */
 
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { type CommandTable, runProgram } from "../../lib/cli/program.ts";
 import { simulate } from "../../lib/sim/simulate.ts";
 import { FakeTerminal } from "../cli/fake_terminal.ts";
@@ -28,6 +28,14 @@ Deno.test("sim --json prints one object for each run", async () => {
   const unasked = results.flatMap(({ faultsFired }) => Object.keys(faultsFired))
     .filter((fault) => ["crash", "pause", "rot", "wipe", "partition"].includes(fault));
   assertEquals(unasked, []);
+});
+
+Deno.test("sim --system runs another system, whose traces are its own", async () => {
+  const { status, stdout } = await run("--seed", "7", "--system", "queue");
+  assertEquals(status, 0);
+  const { traceHash } = await simulate(7, { options: { system: "queue" } });
+  assertStringIncludes(stdout, `trace ${traceHash}\n`);
+  assertNotEquals(traceHash, (await simulate(7)).traceHash);
 });
 
 Deno.test("sim --trace writes every event", async () => {

@@ -1,4 +1,4 @@
-/** A few seeds for the fast tests; `seeds_slow_test.ts` runs two hundred. */
+/** A few seeds for the fast tests; `seeds_slow_test.ts` runs many. */
 
 import { assertEquals } from "@std/assert";
 import { simulate } from "../../lib/sim/simulate.ts";
@@ -9,3 +9,12 @@ Deno.test("ten seeds keep every invariant, lose nothing and go on after healing"
     assertEquals({ seed, outcome, detail }, { seed, outcome: "ok", detail: "" });
   }
 });
+
+for (const system of ["kv", "queue"] as const) {
+  Deno.test(`three seeds of ${system} keep every invariant and go on after healing`, async () => {
+    for (let seed = 1001; seed <= 1003; seed += 1) {
+      const { outcome, detail } = await simulate(seed, { options: { system } });
+      assertEquals({ seed, outcome, detail }, { seed, outcome: "ok", detail: "" });
+    }
+  });
+}
