@@ -19,6 +19,8 @@ export class BufferedOutput {
   private writing: Promise<void> | null = null;
   private failure: unknown = null;
   private turnPlanned = false;
+  /** The last of the writes that wait for room: what comes later goes behind it as a whole. */
+  private waiting: Promise<void> | null = null;
 
   constructor(
     private readonly sink: ByteSink,
@@ -27,7 +29,9 @@ export class BufferedOutput {
 
   write(bytes: Uint8Array): Promise<void> | void {
     if (this.failure !== null) return Promise.reject(this.failure);
-    if (this.filled + bytes.length > BUFFER_BYTES) return this.writeSlowly(bytes);
+    if (this.waiting !== null || this.filled + bytes.length > BUFFER_BYTES) {
+      return this.writeInTurn(bytes);
+    }
     this.filling.set(bytes, this.filled);
     this.filled += bytes.length;
     this.planTurn();
@@ -39,10 +43,24 @@ export class BufferedOutput {
 
   /** Resolves when all that was written so far is out; rejects with the sink's error. */
   async flush(): Promise<void> {
-    while (this.failure === null && (this.filled > 0 || this.writing !== null)) {
-      await (this.writing ?? this.swap());
+    for (;;) {
+      if (this.waiting !== null) await this.waiting.catch(() => {});
+      else if (this.failure !== null || (this.filled === 0 && this.writing === null)) break;
+      else await (this.writing ?? this.swap());
     }
     if (this.failure !== null) throw this.failure;
+  }
+
+  private writeInTurn(bytes: Uint8Array): Promise<void> {
+    const begin = () => this.writeSlowly(bytes);
+    // A write that failed keeps its failure for the next one to find.
+    const own = this.waiting === null ? begin() : this.waiting.then(begin, begin);
+    this.waiting = own;
+    const done = () => {
+      if (this.waiting === own) this.waiting = null;
+    };
+    own.then(done, done);
+    return own;
   }
 
   private async writeSlowly(bytes: Uint8Array): Promise<void> {

@@ -96,3 +96,15 @@ Deno.test("a failed sink fails the flush and all writes after it", async () => {
   await assertRejects(() => output.flush(), Error, "gone");
   await assertRejects(() => Promise.resolve(output.print("b")), Error, "gone");
 });
+
+Deno.test("writes that have to wait are not mixed, whoever makes them at the same time", async () => {
+  const sink = new SlowSink(1_000, false);
+  const output = new BufferedOutput(sink.write, manualTurns().nextTurn);
+  const lines = ["a", "b", "c", "d"].map((letter) => `${letter.repeat(300_000)}\n`);
+  const written = lines.map((line) => Promise.resolve(output.write(utf8(line))));
+  written.push(Promise.resolve(output.print("last")));
+  sink.release();
+  await Promise.all(written);
+  await output.flush();
+  assertEquals(sink.writes.join("") === `${lines.join("")}last\n`, true);
+});
