@@ -8,7 +8,8 @@
  *
  * Parts: one `cluster`; a `topic` for each; with data, after its topic, `batch` (stored record
  * batches as they are) and after the last of a partition `partition`, which says where it ended;
- * then one `end` with the counts. The file gets its name when it is whole and synced.
+ * then, with data, a `position` for each place where a consumer group stands; then one `end` with
+ * the counts. The file gets its name when it is whole and synced.
  */
 
 import { crc32 } from "node:zlib";
@@ -53,6 +54,12 @@ interface Parts {
     readonly startOffset: number;
     readonly endOffset: number;
   };
+  readonly position: {
+    readonly group: string;
+    readonly topic: string;
+    readonly partition: number;
+    readonly offset: number;
+  };
   readonly end: { readonly topics: number; readonly messages: number };
 }
 
@@ -78,6 +85,12 @@ const shapes: { readonly [K in Kind]: Codec<Parts[K]> } = {
     partition: whole,
     startOffset: whole,
     endOffset: whole,
+  }),
+  position: record<Parts["position"]>({
+    group: name,
+    topic: name,
+    partition: whole,
+    offset: whole,
   }),
   end: record<Parts["end"]>({ topics: whole, messages: whole }),
 };

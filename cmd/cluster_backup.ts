@@ -11,7 +11,14 @@ import { exitStatus } from "../lib/cli/program.ts";
 import type { Terminal } from "../lib/cli/terminal.ts";
 import type { Client } from "../lib/client/client.ts";
 import type { Producer } from "../lib/client/producer.ts";
-import { advanceMethod, createTopicMethod, fetchMethod } from "../lib/client/protocol.ts";
+import { groupPositions, setPositions } from "../lib/client/group_offsets.ts";
+import {
+  advanceMethod,
+  createTopicMethod,
+  describeGroupMethod,
+  fetchMethod,
+  listGroupsMethod,
+} from "../lib/client/protocol.ts";
 import { type BackedUpTopic, BackupWriter, type Part, readBackup } from "./backup_file.ts";
 import { counted } from "./cluster_view.ts";
 import { newRequestId } from "./managers_client.ts";
@@ -28,7 +35,8 @@ export const backup = defineCommand({
   name: "backup",
   summary: "write topics and settings, and with --with-data all messages, to a file",
   details: "Each partition is taken up to the end it has when its turn comes, while everything\n" +
-    "runs. The file gets its name when it is whole. Positions of consumers are not in it.",
+    "runs. The file gets its name when it is whole. With messages come the positions of\n" +
+    "consumer groups.",
   examples: [
     "trilog cluster backup topics.backup",
     "trilog cluster backup everything.backup --with-data",
@@ -41,6 +49,8 @@ export const backup = defineCommand({
       const progress = newProgress(terminal, json || !flags.withData, "backed up");
       const counts = { topics: 0, messages: 0 };
       try {
+        // Before the data: a group never stands beyond what is backed up of a partition.
+        const positions = flags.withData ? await allPositions(client) : [];
         const { clusterId, topics, brokers } = await client.refresh();
         writer.add({
           kind: "cluster",
@@ -56,6 +66,10 @@ export const backup = defineCommand({
           for (const { partition } of partitions) {
             counts.messages += await copyPartition(client, writer, progress, topic, partition);
           }
+        }
+        const copied = new Set(topics.map(({ name }) => name));
+        for (const position of positions) {
+          if (copied.has(position.topic)) writer.add({ kind: "position", ...position });
         }
         writer.add({ kind: "end", ...counts });
         writer.finish();
@@ -111,6 +125,31 @@ async function tell(
   const { topics, messages } = counts;
   const text = `${counted(topics, "topic")} and ${counted(messages, "message")} ${verb}`;
   await terminal.print(json ? JSON.stringify(counts) : text);
+}
+
+interface Position {
+  readonly group: string;
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: number;
+}
+
+/** Where every consumer group stands that has committed something. */
+async function allPositions(client: Client): Promise<Position[]> {
+  const request = { consistency: "linearizable" } as const;
+  const { groups } = await client.managers.request(listGroupsMethod, request, REQUEST_MS);
+  const present = new Set((await client.refresh()).topics.map((topic) => topic.name));
+  const positions: Position[] = [];
+  for (const { name: group } of groups) {
+    const described = await client.managers.request(describeGroupMethod, { group }, REQUEST_MS);
+    // A group may still name a topic that was deleted.
+    const topics = described.group.topics.filter((topic) => present.has(topic));
+    const standing = { ...described, group: { ...described.group, topics } };
+    for (const { topic, partition, committed } of await groupPositions(client, standing)) {
+      if (committed !== null) positions.push({ group, topic, partition, offset: committed });
+    }
+  }
+  return positions;
 }
 
 /** Copies what a partition holds now; returns the number of messages. */
@@ -192,6 +231,7 @@ class Restoring {
   private readonly producer: Producer;
   /** Offset of the next message of each partition. */
   private readonly next = new Map<string, number>();
+  private readonly positions: Position[] = [];
   private failure: TrilogError | null = null;
 
   constructor(private readonly client: Client, private readonly progress: Progress) {
@@ -202,7 +242,9 @@ class Restoring {
     if (part.kind === "topic") await this.makeTopic(part);
     if (part.kind === "partition") await this.advanceTo(part, part.endOffset);
     if (part.kind === "batch") await this.produce(part, part.bytes);
+    if (part.kind === "position") this.positions.push(part);
     if (part.kind === "end") await this.settle();
+    if (part.kind === "end") await this.setPositions();
   }
 
   async stop(): Promise<void> {
@@ -254,6 +296,13 @@ class Restoring {
   private async settle(): Promise<void> {
     await this.producer.flush();
     if (this.failure !== null) throw this.failure;
+  }
+
+  private async setPositions(): Promise<void> {
+    const groups = Map.groupBy(this.positions, ({ group, topic }) => `${group} ${topic}`);
+    for (const [first, ...others] of groups.values()) {
+      await setPositions(this.client, first.group, first.topic, [first, ...others]);
+    }
   }
 
   private nextOf(at: Place): number {

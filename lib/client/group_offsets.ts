@@ -75,6 +75,20 @@ export async function resetGroup(
       offset: await targetOffset(client, topic, partition, to),
     })),
   );
+  await setPositions(client, group, topic, targets);
+  return targets;
+}
+
+/**
+ * Has a group without members go on at these offsets of a topic's partitions. Rejects with
+ * `group_not_empty`, or with `fenced` where a member joined meanwhile and came first.
+ */
+export async function setPositions(
+  client: Client,
+  group: string,
+  topic: string,
+  targets: readonly { readonly partition: number; readonly offset: number }[],
+): Promise<void> {
   const { generation } = await client.managers.request(
     reserveGenerationMethod,
     { requestId: client.newRequestId(), group, topic },
@@ -86,7 +100,6 @@ export async function resetGroup(
     const request = { ...claimant, offset };
     await client.partitionRequest(topic, partition, commitMethod, request, REQUEST_MS);
   }));
-  return targets;
 }
 
 async function targetOffset(

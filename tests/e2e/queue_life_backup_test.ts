@@ -36,6 +36,11 @@ Deno.test("topics, messages and offsets are the same in a cluster restored from 
     const lines = numberedLines(0, 5_000).map((line, at) => `key${at % 7}:${line}`);
     const produce = ["produce", "orders", "--key-separator", ":", "--compression", "gzip"];
     await source.done(produce, text(lines) + "no newline at the end");
+    const consume = ["consume", "orders", "--group", "billing", "--max", "1000"];
+    assertEquals((await source.done(consume)).split("\n").length, 1_001);
+    await source.done(["topic", "create", "deleted"]);
+    await source.done(["consume", "deleted", "--group", "gone"]);
+    await source.done(["topic", "delete", "deleted"]);
     const file = join(harness.temporaryDirectory(), "all.backup");
     const told = await source.done(["cluster", "backup", file, "--with-data"]);
     assertEquals(told, "2 topics and 5,001 messages backed up\n");
@@ -46,6 +51,13 @@ Deno.test("topics, messages and offsets are the same in a cluster restored from 
     assertEquals(await everything(copy, "orders"), await everything(source, "orders"));
     assertEquals(await copy.done(["consume", "empty"]), "");
     assertEquals(await settings(copy, "orders"), await settings(source, "orders"));
+    const lag = async (cluster: QueueCluster) => {
+      const printed = await cluster.done(["group", "describe", "billing", "--json"]);
+      return JSON.parse(printed).partitions.map((one: { lag: number }) => one.lag);
+    };
+    const [left, right] = await lag(copy);
+    assertEquals([left, right], await lag(source));
+    assertEquals(left + right, 4_001);
     const again = await copy.run(["cluster", "restore", file]);
     assertEquals(again.code, 1);
     assertStringIncludes(again.stderr, "topic_exists");
