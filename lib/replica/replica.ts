@@ -424,7 +424,10 @@ export class Replica {
       timeMs: at.timeMs,
       membership: this.appliedMembership,
     });
-    if (base !== null) this.step({ kind: "compacted", snapshot: base });
+    if (base === null) return;
+    // One batch of entries may pass several segments: the core must know that they are applied.
+    this.step({ kind: "applied", index: at.index });
+    this.step({ kind: "compacted", snapshot: base });
   }
 
   /** A membership is effective as soon as it is in the log: addresses are needed then. */
