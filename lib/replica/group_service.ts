@@ -26,8 +26,8 @@ import {
 
 /**
  * How questions are answered. `index`: by any node, after asking the leader for a read index.
- * `lease`: by the holder of the leader's lease only, from its state and clock alone; other nodes
- * name the leader. `stale`: by any node as it stands.
+ * `lease`: by the leader only, from its state and clock alone while it holds the lease, else as by
+ * `index`; other nodes name the leader. `stale`: by any node as it stands.
  */
 export type ReadMode = "index" | "lease" | "stale";
 
@@ -105,19 +105,26 @@ export class GroupService {
 
   /** The lease is looked at and the question answered in one breath: no pause can come between. */
   private async queryUnderLease(question: Uint8Array, endMs: number): Promise<Uint8Array> {
-    const answer = await this.repeat(endMs, () => Promise.resolve(this.leasedAnswer(question)));
+    const answer = await this.repeat(endMs, () => this.leasedAnswer(question, endMs));
     if (answer instanceof Uint8Array) return answer;
     throw new TrilogError("not_leader", `Cannot read here: the leader is ${answer.leader}`, answer);
   }
 
   /** The answer, or who can give it. */
-  private leasedAnswer(question: Uint8Array): Uint8Array | { readonly leader: string } {
+  private async leasedAnswer(
+    question: Uint8Array,
+    endMs: number,
+  ): Promise<Uint8Array | { readonly leader: string }> {
     const replica = this.replica();
     if (replica.mayAnswerAlone) return replica.machine.query(question);
-    const leader = replica.isLeader ? undefined : replica.leaderAddress();
+    if (replica.isLeader) {
+      // A transfer that failed has given the lease up for the whole term: a quorum still answers.
+      await this.within(endMs, replica.readBarrier());
+      return replica.machine.query(question);
+    }
+    const leader = replica.leaderAddress();
     if (leader !== undefined) return { leader };
-    const state = replica.isLeader ? "this leader holds no lease" : "no leader is known";
-    throw new TrilogError("unavailable", `Cannot read: ${state}`);
+    throw new TrilogError("unavailable", "Cannot read: no leader is known");
   }
 
   /** Serves {@link PROPOSE_METHOD}: replicates a command that another node enveloped. */

@@ -179,11 +179,13 @@ Deno.test("after a restart a node owes the longest lease that it may have forgot
   assert(cluster.scheduler.nowMs - startedMs >= LEASE.leaseMs);
 });
 
-Deno.test("without a lease asked for nobody answers alone", async () => {
+Deno.test("a leader without a lease asks a quorum, and answers nothing where none hears it", async () => {
   const cluster = new TestCluster(3);
   const leader = await cluster.elected();
-  await cluster.run(200);
+  await write(cluster, leader, "old");
   assertEquals(cluster.replica(leader).mayAnswerAlone, false);
+  assertEquals(await read(cluster, leader), "old");
+  cutOff(cluster, leader);
   const error = await assertRejects(() => read(cluster, leader, 100), TrilogError);
   assertEquals(error.code, "unavailable");
 });

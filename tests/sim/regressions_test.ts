@@ -4,13 +4,19 @@ import { assertEquals } from "@std/assert";
 import { simulate } from "../../lib/sim/simulate.ts";
 
 const SEEDS = [
-  [59, "a batch over several segments was compacted before the core knew that it was applied"],
-  [3, "an acknowledgement left while its entry waited for room on a full disk"],
+  [
+    "atm",
+    59,
+    "a batch over several segments was compacted before the core knew that it was applied",
+  ],
+  ["atm", 3, "an acknowledgement left while its entry waited for room on a full disk"],
+  ["kv", 161, "a checkpoint let entries go in the middle of a batch of them"],
+  ["kv", 220, "after a failed transfer nobody answered reads under the lease"],
 ] as const;
 
-for (const [seed, fault] of SEEDS) {
-  Deno.test(`seed ${seed} is clean: ${fault}`, async () => {
-    const { outcome, detail } = await simulate(seed);
+for (const [system, seed, fault] of SEEDS) {
+  Deno.test(`seed ${seed} of ${system} is clean: ${fault}`, async () => {
+    const { outcome, detail } = await simulate(seed, { options: { system } });
     assertEquals({ outcome, detail }, { outcome: "ok", detail: "" });
   });
 }
