@@ -20,7 +20,7 @@ const SEGMENT_BYTES = 16 * 2 ** 20;
 
 export const command = defineCommand({
   name: "recover",
-  summary: "the last resort for a manager, atm or kv node whose majority is gone for good",
+  summary: "the last resort for a manager, atm or kv node without its majority",
   details: "The node must not be running, and no other node of its cluster may ever run again:\n" +
     "pick the one that knows most (the highest term, then the highest index). It goes on\n" +
     "alone, with all that it has; what only the others had is lost. New nodes are added to\n" +
