@@ -6,7 +6,7 @@ import { simulate } from "../../lib/sim/simulate.ts";
 const SEEDS = [
   [
     "atm",
-    59,
+    467,
     "a batch over several segments was compacted before the core knew that it was applied",
   ],
   ["atm", 3, "an acknowledgement left while its entry waited for room on a full disk"],
