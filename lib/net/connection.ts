@@ -184,7 +184,7 @@ export class Connection {
   private scheduleFlush(): void {
     if (this.flushScheduled || this.writing) return;
     this.flushScheduled = true;
-    this.options.clock.nextTurn(() => {
+    queueMicrotask(() => {
       this.flushScheduled = false;
       if (!this.writing) void this.flush();
     });

@@ -6,10 +6,14 @@
 
 import type { Clock } from "../base/clock.ts";
 
-/** A synchronous sync slower than this stops the habit. */
-const QUICK_SYNC_MS = 2;
-/** After a slow one, the synchronous way is tried again when this much time went by. */
-const RETRY_AFTER_MS = 5_000;
+/** When synchronous syncs take longer than this on average, the habit stops. */
+const QUICK_SYNC_MS = 1;
+/** Weight of the latest one in the average: a single slow one in a thousand changes little. */
+const LATEST_WEIGHT = 0.1;
+/** No single one counts for more, so that one bad moment is soon forgotten. */
+const SLOWEST_COUNTED_MS = 5;
+/** After that the synchronous way is tried again when this much time went by. */
+const RETRY_AFTER_MS = 1_000;
 /** Share of the recent time that may go into waiting for the disk. */
 const BUSY_SHARE = 0.5;
 const WINDOW_MS = 20;
@@ -17,6 +21,7 @@ const WINDOW_MS = 20;
 export class SyncPacer {
   private underWay = 0;
   private slowUntilMs = -Infinity;
+  private averageMs = 0;
   private windowStartMs = -Infinity;
   private waitedMs = 0;
 
@@ -38,7 +43,11 @@ export class SyncPacer {
     sync();
     const tookMs = this.clock.monotonicMs() - startMs;
     this.waitedMs += tookMs;
-    if (tookMs > QUICK_SYNC_MS) this.slowUntilMs = startMs + RETRY_AFTER_MS;
+    const counted = Math.min(tookMs, SLOWEST_COUNTED_MS);
+    this.averageMs += (counted - this.averageMs) * LATEST_WEIGHT;
+    if (this.averageMs <= QUICK_SYNC_MS) return;
+    this.slowUntilMs = startMs + RETRY_AFTER_MS;
+    this.averageMs = 0;
   }
 
   /** Counts a sync in the background until it ends. */
