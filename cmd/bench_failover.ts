@@ -64,7 +64,7 @@ async function gapOfOneKill(client: Client, cluster: LocalCluster, plan: Plan): 
     if (!killed && nowMs - startMs > SETTLE_MS) {
       const { address } = await client.route(TOPIC, 0);
       const leader = plan.brokers.find((broker) => broker.address === address);
-      if (leader !== undefined) Deno.kill(cluster.pidOf(leader.id), "SIGKILL");
+      if (leader !== undefined) cluster.kill(leader.id);
       killed = leader !== undefined;
       lastMs = systemClock.monotonicMs();
     }

@@ -109,6 +109,11 @@ export class LocalCluster {
     return this.children.get(id)?.pid ?? 0;
   }
 
+  /** kill -9 of one server. */
+  kill(id: string): void {
+    this.children.get(id)?.kill();
+  }
+
   async start(servers: readonly Server[]): Promise<void> {
     await Promise.all(servers.map((server) => this.startOne(server)));
   }

@@ -82,6 +82,11 @@ export class Child {
     timer.cancel();
   }
 
+  /** kill -9. */
+  kill(): void {
+    this.signal("SIGKILL");
+  }
+
   private signal(name: Deno.Signal): void {
     try {
       this.process.kill(name);
