@@ -2,7 +2,7 @@
 
 import { TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
-import { randomIdentity, systemRandom } from "../lib/base/system_random.ts";
+import { randomIdentity } from "../lib/base/system_random.ts";
 import { AtmClient } from "../lib/atm/client.ts";
 import { AtmDesk } from "../lib/atm/desk.ts";
 import { completionsOf } from "../lib/atm/language.ts";
@@ -13,13 +13,11 @@ import { nodeFlags } from "../lib/cli/common_flags.ts";
 import { readTextLines } from "../lib/cli/lines.ts";
 import { exitStatus } from "../lib/cli/program.ts";
 import { printError } from "../lib/cli/terminal.ts";
-import { newCounters } from "../lib/net/counters.ts";
-import { clientPolicy } from "../lib/net/handshake.ts";
-import { RpcClient } from "../lib/net/rpc_client.ts";
 import { type Backend, LocalBackend, RemoteBackend } from "../lib/replica/backends.ts";
 import { Node } from "../lib/replica/node.ts";
 import { Seat } from "./seat.ts";
-import { processOptions, readToken, type ServerFlags } from "./server_setup.ts";
+import { newCaller } from "./caller.ts";
+import { processOptions, type ServerFlags } from "./server_setup.ts";
 
 /** The Raft group of every bank. */
 const GROUP = "atm";
@@ -72,13 +70,7 @@ async function runTerminal(context: AtmContext): Promise<number> {
   if (stray !== undefined || serve) {
     throw usage(`--connect makes a terminal without a replica: leave out ${stray ?? "--serve"}`);
   }
-  const caller = new RpcClient({
-    policy: clientPolicy("terminal", readToken(context.flags)),
-    role: "client",
-    clock: systemClock,
-    random: systemRandom,
-    counters: newCounters(),
-  });
+  const caller = newCaller(context.flags, "terminal");
   try {
     const stopped = aborted(context.signal).then(() => exitStatus.interrupted);
     const seat = seatOf(context, "atm", exitStatus.interrupted);

@@ -3,18 +3,16 @@
 import { utf8 } from "../lib/base/bytes.ts";
 import { TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
-import { randomIdentity, systemRandom } from "../lib/base/system_random.ts";
+import { randomIdentity } from "../lib/base/system_random.ts";
 import { AtmClient } from "../lib/atm/client.ts";
 import { securityFlags } from "../lib/cli/common_flags.ts";
 import { defineCommand } from "../lib/cli/command.ts";
 import type { FlagValues } from "../lib/cli/flags.ts";
 import { KvClient, KvRemoteBackend } from "../lib/kv/client.ts";
-import { newCounters } from "../lib/net/counters.ts";
-import { clientPolicy } from "../lib/net/handshake.ts";
-import { RpcClient } from "../lib/net/rpc_client.ts";
+import type { RpcClient } from "../lib/net/rpc_client.ts";
 import { RemoteBackend } from "../lib/replica/backends.ts";
+import { newCaller } from "./caller.ts";
 import { measured, printFigures } from "./bench_figures.ts";
-import { readToken } from "./server_setup.ts";
 
 const flags = {
   connect: { type: "addresses", required: true, help: "nodes to turn to" },
@@ -91,13 +89,7 @@ async function withCaller<T>(
   flags: FlagValues<typeof securityFlags>,
   run: (caller: RpcClient) => Promise<T>,
 ): Promise<T> {
-  const caller = new RpcClient({
-    policy: clientPolicy("bench", readToken(flags)),
-    role: "client",
-    clock: systemClock,
-    random: systemRandom,
-    counters: newCounters(),
-  });
+  const caller = newCaller(flags, "bench");
   try {
     return await run(caller);
   } finally {

@@ -4,7 +4,7 @@ import { textOf } from "../lib/base/bytes.ts";
 import { TrilogError } from "../lib/base/errors.ts";
 import { limits } from "../lib/base/limits.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
-import { randomIdentity, systemRandom } from "../lib/base/system_random.ts";
+import { randomIdentity } from "../lib/base/system_random.ts";
 import { type Context, defineCommand } from "../lib/cli/command.ts";
 import { nodeFlags } from "../lib/cli/common_flags.ts";
 import { lineContent, readLines } from "../lib/cli/lines.ts";
@@ -18,12 +18,10 @@ import { completionsOf } from "../lib/kv/language.ts";
 import { KvMachine } from "../lib/kv/machine.ts";
 import { formatChange, helpLines } from "../lib/kv/results.ts";
 import { WATCH_METHOD, Watching } from "../lib/kv/watching.ts";
-import { newCounters } from "../lib/net/counters.ts";
-import { clientPolicy } from "../lib/net/handshake.ts";
-import { RpcClient } from "../lib/net/rpc_client.ts";
 import { Node, type NodeOptions } from "../lib/replica/node.ts";
 import { Seat } from "./seat.ts";
-import { processOptions, readToken, type ServerFlags } from "./server_setup.ts";
+import { processOptions, type ServerFlags } from "./server_setup.ts";
+import { newCaller } from "./caller.ts";
 import { serve } from "./serving.ts";
 
 /** The Raft group of every key-value store. */
@@ -96,13 +94,7 @@ async function runClient(context: KvContext): Promise<number> {
   if (flags.timeout < SHORTEST_TIMEOUT_MS) {
     throw usage(`--timeout must be at least ${formatDuration(SHORTEST_TIMEOUT_MS)}`);
   }
-  const caller = new RpcClient({
-    policy: clientPolicy("terminal", readToken(flags)),
-    role: "client",
-    clock: systemClock,
-    random: systemRandom,
-    counters: newCounters(),
-  });
+  const caller = newCaller(flags, "terminal");
   const backend = new KvRemoteBackend(caller, flags.connect!);
   const options = { backend, clock: systemClock, unique: randomIdentity, timeoutMs: flags.timeout };
   const desk = new KvDesk({

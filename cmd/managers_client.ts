@@ -4,12 +4,10 @@ import { systemClock } from "../lib/base/system_clock.ts";
 import { randomIdentity, systemRandom } from "../lib/base/system_random.ts";
 import { Managers } from "../lib/client/managers.ts";
 import type { Method } from "../lib/client/protocol.ts";
-import { newCounters } from "../lib/net/counters.ts";
-import { clientPolicy } from "../lib/net/handshake.ts";
-import { type Caller, RpcClient } from "../lib/net/rpc_client.ts";
+import type { Caller } from "../lib/net/rpc_client.ts";
 import type { bootstrapFlags, securityFlags } from "../lib/cli/common_flags.ts";
+import { newCaller } from "./caller.ts";
 import type { FlagValues } from "../lib/cli/flags.ts";
-import { readToken } from "./server_setup.ts";
 
 type ClientFlags = FlagValues<typeof bootstrapFlags> & FlagValues<typeof securityFlags>;
 
@@ -28,13 +26,7 @@ export async function withManagers<T>(
   flags: ClientFlags,
   run: (ask: Ask, caller: Caller, managers: Managers) => Promise<T>,
 ): Promise<T> {
-  const rpc = new RpcClient({
-    policy: clientPolicy("trilog", readToken(flags)),
-    role: "client",
-    clock: systemClock,
-    random: systemRandom,
-    counters: newCounters(),
-  });
+  const rpc = newCaller(flags, "trilog");
   const managers = new Managers(rpc, systemClock, systemRandom, flags.bootstrap);
   try {
     return await run(

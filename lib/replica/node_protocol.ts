@@ -1,6 +1,6 @@
 /** What a node of a single group answers to clients: commands, questions and its status. */
 
-import { binary, type Codec, type Decoded, flag, list, nullable, record } from "../base/codec.ts";
+import { binary, type Decoded, flag, list, nullable, record } from "../base/codec.ts";
 import { name, text, token, whole, word } from "../base/codec.ts";
 
 export const COMMAND_METHOD = "group.command";
@@ -57,4 +57,3 @@ export const nodeStatusCodec = record({
   members: list(memberCodec),
 });
 export type NodeStatus = Decoded<typeof nodeStatusCodec>;
-export type NodeStatusCodec = Codec<NodeStatus>;
