@@ -21,10 +21,15 @@ export class Changes {
   private list: Change[] = [];
   private first = 0;
   private bytes = 0;
+  /** Bytes of all changes ever added here, and the same when the listed changes were added. */
+  private addedBytes = 0;
+  private addedAt: number[] = [];
 
   add(change: Change): void {
     this.list.push(change);
     this.bytes += sizeOf(change);
+    this.addedBytes += sizeOf(change);
+    this.addedAt.push(this.addedBytes);
     while (
       this.list.length - this.first > limits.watchedChanges || this.bytes > limits.watchedBytes
     ) {
@@ -33,6 +38,7 @@ export class Changes {
     }
     if (this.first > limits.watchedChanges) {
       this.list = this.list.slice(this.first);
+      this.addedAt = this.addedAt.slice(this.first);
       this.first = 0;
     }
   }
@@ -40,6 +46,18 @@ export class Changes {
   /** All that are remembered, oldest first. */
   all(): readonly Change[] {
     return this.list.slice(this.first);
+  }
+
+  /**
+   * Whether more than half of what can be remembered came after `revision`: a position that is not
+   * moved forward may soon be forgotten.
+   */
+  isOld(revision: number, newest: number): boolean {
+    const since = newest - revision;
+    if (since <= 0) return false;
+    if (since * 2 > limits.watchedChanges || since >= this.list.length - this.first) return true;
+    const before = this.addedAt[this.list.length - since - 1];
+    return (this.addedBytes - before) * 2 > limits.watchedBytes;
   }
 
   /** Changes after `revision`, oldest first; null: some of them are forgotten. */

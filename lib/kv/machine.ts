@@ -145,6 +145,11 @@ export class KvMachine implements StateMachine {
     this.requests = memory;
   }
 
+  /** Whether a watcher's position will be forgotten soon unless it moves on. */
+  forgetsSoon(revision: number): boolean {
+    return this.changes.isOld(revision, this.lastRevision);
+  }
+
   private newExpiries(): Expiries {
     return new Expiries(({ key, atMs }) => this.held.get(key)?.expiresAtMs === atMs);
   }

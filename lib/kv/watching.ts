@@ -18,7 +18,7 @@ export const watchCodec = record({ prefix: binary, after: whole, deadlineMs: who
 
 export interface WatchingOptions {
   readonly clock: Clock;
-  readonly machine: Pick<KvMachine, "query">;
+  readonly machine: Pick<KvMachine, "query" | "forgetsSoon">;
   /** Null while the node has not joined a cluster yet. */
   readonly replica: () => Pick<Replica, "onApplied" | "raft"> | null;
 }
@@ -26,17 +26,22 @@ export interface WatchingOptions {
 export class Watching {
   constructor(private readonly options: WatchingOptions) {}
 
-  /** Serves {@link WATCH_METHOD} with the machine's answer. */
+  /**
+   * Serves {@link WATCH_METHOD} with the machine's answer. The position moves on while the call is
+   * held, so that changes of other keys cost a watcher nothing. The caller has the old position
+   * until it is answered: it is answered without changes before that one is forgotten.
+   */
   async serve(params: Packable): Promise<Packable> {
     const { prefix, after, deadlineMs } = watchCodec.decode(params, "watch");
     const { clock, machine } = this.options;
-    const question = encodeQuestion({ op: "changes", prefix, after });
     const endMs = clock.monotonicMs() + deadlineMs;
+    let seen = after;
     while (true) {
-      const bytes = machine.query(question);
+      const bytes = machine.query(encodeQuestion({ op: "changes", prefix, after: seen }));
       const answer = decodeAnswer(bytes);
       if (answer.kind !== "changes" || answer.changes.length > 0) return bytes;
-      if (clock.monotonicMs() >= endMs) return bytes;
+      if (clock.monotonicMs() >= endMs || machine.forgetsSoon(after)) return bytes;
+      seen = answer.upTo;
       await this.nextApplied(endMs);
     }
   }

@@ -23,6 +23,7 @@ import {
   sessionCommand,
   type SessionId,
 } from "./sessions.ts";
+import { SessionWindow } from "./session_window.ts";
 
 /**
  * How questions are answered. `index`: by any node, after asking the leader for a read index.
@@ -57,10 +58,13 @@ const DEADLINE_MS = limits.answerMs - 500;
 
 export class GroupService {
   private session: Promise<SessionId> | null = null;
-  private lastSequence = 0;
-  private readonly unacknowledged = new Set<number>();
+  /** The session of the last opening that succeeded; null while none is usable. */
+  private opened: SessionId | null = null;
+  private readonly window: SessionWindow;
 
-  constructor(private readonly options: GroupServiceOptions) {}
+  constructor(private readonly options: GroupServiceOptions) {
+    this.window = new SessionWindow(options.clock);
+  }
 
   /**
    * Runs a command exactly once; resolves with the machine's answer. `deadlineMs` is the time for
@@ -76,7 +80,7 @@ export class GroupService {
         const error = toTrilogError(thrown);
         // The group forgot the session before this command was ever handed over under it.
         if (error.code !== "session_expired") throw error;
-        this.session = null;
+        if (this.opened === session) this.opened = this.session = null;
       }
     }
   }
@@ -136,7 +140,7 @@ export class GroupService {
 
   private async openSession(endMs: number): Promise<SessionId> {
     const opening = this.session ??= this.submit(openSessionCommand(), endMs)
-      .then(openedSession);
+      .then((answer) => this.opened = openedSession(answer));
     try {
       return await opening;
     } catch (thrown) {
@@ -151,14 +155,13 @@ export class GroupService {
     command: Uint8Array,
     endMs: number,
   ): Promise<Uint8Array> {
-    const sequence = ++this.lastSequence;
-    this.unacknowledged.add(sequence);
-    const lowestUnacknowledged = Math.min(...this.unacknowledged);
+    const sequence = await this.window.take(endMs);
+    const lowestUnacknowledged = this.window.lowest;
     try {
       const envelope = sessionCommand({ session, sequence, lowestUnacknowledged, command });
       return await this.submit(envelope, endMs);
     } finally {
-      this.unacknowledged.delete(sequence);
+      this.window.release(sequence);
     }
   }
 

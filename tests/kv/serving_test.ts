@@ -94,8 +94,8 @@ class Watched {
     this.watching = new Watching({ clock, machine: store.machine, replica: () => replica });
   }
 
-  set(key: string): void {
-    this.store.set(key, "x");
+  set(key: string, value = "x"): void {
+    this.store.set(key, value);
     for (const listener of this.listeners) listener(this.store.index);
   }
 
@@ -127,6 +127,46 @@ Deno.test("a call ends with its time, and tells how far it looked", async () => 
   node.set("b");
   assertEquals(await node.clock.settle(node.watch("a", 0)), [[], 1]);
   assertEquals([node.listeners.size, node.clock.pendingTimers], [0, 0]);
+});
+
+Deno.test("changes of other keys, however many, cost a watcher that is waiting nothing", async () => {
+  const node = new Watched();
+  const value = "x".repeat(200 * 1024);
+  const seen: number[] = [];
+  const watcher = (async () => {
+    for (let upTo = 0; seen.length < 2;) {
+      const [changes, next] = await node.watch("mine", upTo);
+      seen.push(...changes);
+      upTo = next;
+    }
+  })();
+  node.set("mine");
+  // 24 MiB of other keys, three times what is remembered.
+  for (let at = 0; at < 120; at += 1) {
+    node.set("other", value);
+    for (let turn = 0; turn < 10; turn += 1) await Promise.resolve();
+  }
+  node.set("mine");
+  await watcher;
+  assertEquals(seen, [1, 122]);
+});
+
+Deno.test("a held call is answered before its caller's position is forgotten", async () => {
+  const node = new Watched();
+  node.set("mine");
+  let done = false;
+  const waiting = node.watch("mine", 1).then((answer) => {
+    done = true;
+    return answer;
+  });
+  let sets = 0;
+  for (; !done; sets += 1) {
+    node.set("other");
+    for (let turn = 0; turn < 6; turn += 1) await Promise.resolve();
+  }
+  const [changes, upTo] = await waiting;
+  assertEquals([changes, upTo], [[], 1 + sets]);
+  assertEquals(node.store.changes(1, "mine"), [], "the old position is still remembered");
 });
 
 Deno.test("a node that is behind the watcher waits until it is not", async () => {
