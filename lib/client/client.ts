@@ -11,6 +11,7 @@ import { randomIdentity, systemRandom } from "../base/system_random.ts";
 import { newCounters } from "../net/counters.ts";
 import { clientPolicy } from "../net/handshake.ts";
 import { RpcClient } from "../net/rpc_client.ts";
+import type { Sockets } from "../net/tcp.ts";
 import type { PartitionRequest } from "./access.ts";
 import { Consumer, type ConsumerOptions } from "./consumer.ts";
 import { gaveUp, Managers } from "./managers.ts";
@@ -37,6 +38,10 @@ export interface ClientOptions {
   readonly clock?: Clock;
   /** The system's randomness, where it is not given. */
   readonly random?: Random;
+  /** Makes the ids by which repeated changes are recognised, where the system's do not serve. */
+  readonly newRequestId?: () => string;
+  /** The machine's network, where it is not given. */
+  readonly sockets?: Sockets;
 }
 
 /** Time for a request that a person waits for, in milliseconds. */
@@ -54,6 +59,12 @@ export class Client {
   readonly random: Random;
   /** @internal */
   readonly managers: Managers;
+  /**
+   * Makes a new identity for a request that is to be recognised when it is repeated.
+   *
+   * @internal
+   */
+  readonly newRequestId: () => string;
   private readonly rpc: RpcClient;
   private readonly routing: Routing;
   private refreshing: Promise<ClusterMetadata> | null = null;
@@ -62,12 +73,14 @@ export class Client {
   private constructor(options: ClientOptions) {
     this.clock = options.clock ?? systemClock;
     this.random = options.random ?? systemRandom;
+    this.newRequestId = options.newRequestId ?? randomIdentity;
     this.rpc = new RpcClient({
       policy: clientPolicy(options.name ?? "client", options.token),
       role: "client",
       clock: this.clock,
       random: this.random,
       counters: newCounters(),
+      sockets: options.sockets,
     });
     this.managers = new Managers(this.rpc, this.clock, this.random, options.bootstrap);
     this.routing = new Routing(this.random);
@@ -246,15 +259,6 @@ export class Client {
     const due = this.clock.monotonicMs() - this.refreshedAtMs > REFRESH_PAUSE_MS;
     if (advice.refresh && due) void this.refresh(REFRESH_DEADLINE_MS).catch(() => {});
     return advice.delayMs;
-  }
-
-  /**
-   * A new identity for a request that is to be recognised when it is repeated.
-   *
-   * @internal
-   */
-  newRequestId(): string {
-    return randomIdentity();
   }
 
   /** Asks the managers, and takes in what they say. */

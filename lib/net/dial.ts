@@ -13,7 +13,7 @@ import {
   judgeAnswer,
   type RemoteIdentity,
 } from "./handshake.ts";
-import { connectTcp, isRefusal, type Socket } from "./tcp.ts";
+import { isRefusal, type Socket, type Sockets, tcpSockets } from "./tcp.ts";
 
 export interface DialOptions {
   /** `host:port`. */
@@ -26,6 +26,8 @@ export interface DialOptions {
   readonly policy: HandshakePolicy;
   readonly clock: Clock;
   readonly counters: NetCounters;
+  /** The machine's network by default. */
+  readonly sockets?: Sockets | undefined;
   /** Makes the taker of the frames that follow the handshake. */
   readonly sink: (connection: Connection, identity: RemoteIdentity) => FrameSink;
 }
@@ -59,7 +61,8 @@ class Dial implements FrameSink {
 
   start(): void {
     this.timer = this.options.clock.after(this.options.timeoutMs, () => this.timeOut());
-    connectTcp(this.options.address).then(
+    const { address, sockets = tcpSockets } = this.options;
+    sockets.connect(address).then(
       (socket) => this.opened(socket),
       (thrown) => {
         if (thrown instanceof TrilogError) return this.refuse(thrown, false);

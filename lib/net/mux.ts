@@ -21,7 +21,7 @@ import {
   type RemoteIdentity,
 } from "./handshake.ts";
 import { type RpcServer, RpcSession } from "./rpc.ts";
-import { type Listener, listenTcp, type Socket } from "./tcp.ts";
+import { type Listener, type Socket, type Sockets, tcpSockets } from "./tcp.ts";
 
 /** Takes what comes in on connections that peers opened; `TcpPeers` is one. */
 export interface InboundPeers {
@@ -41,6 +41,8 @@ export interface MuxOptions {
   readonly rpc: RpcServer;
   /** Null for a process without replicas. */
   readonly peers: InboundPeers | null;
+  /** The machine's network by default. */
+  readonly sockets?: Sockets | undefined;
   /** Largest number of open connections; `limits.connections` by default. */
   readonly maxConnections?: number;
 }
@@ -67,7 +69,8 @@ export class Mux {
 
   /** Binds `host:port` and serves; returns the address really bound. Throws if it is taken. */
   listen(address: string): string {
-    this.listener = listenTcp(address);
+    const { sockets = tcpSockets } = this.options;
+    this.listener = sockets.listen(address);
     void this.acceptLoop(this.listener);
     return this.listener.address;
   }

@@ -16,6 +16,7 @@ import { LinkProbe } from "./link_probe.ts";
 import type { NetCounters } from "./counters.ts";
 import { dial, type DialResult } from "./dial.ts";
 import type { HandshakePolicy, RemoteIdentity } from "./handshake.ts";
+import type { Sockets } from "./tcp.ts";
 
 export interface PeerLinkOptions {
   readonly self: ReplicaId;
@@ -26,6 +27,7 @@ export interface PeerLinkOptions {
   readonly counters: NetCounters;
   readonly onIdentity?: (address: string, found: RemoteIdentity) => void;
   readonly onRefused?: (error: TrilogError) => void;
+  readonly sockets?: Sockets | undefined;
   readonly connected: () => void;
   readonly unreachable: () => void;
 }
@@ -117,7 +119,7 @@ export class PeerLink {
     this.dialling = true;
     const number = ++this.dialNumber;
     const address = this.address;
-    const { policy, clock, counters } = this.options;
+    const { policy, clock, counters, sockets } = this.options;
     const { clusterId } = policy.local();
     void dial({
       address,
@@ -127,6 +129,7 @@ export class PeerLink {
       policy,
       clock,
       counters,
+      sockets,
       sink: (connection) => this.sinkOf(connection),
     }).then((result) => {
       if (number === this.dialNumber) this.dialled(result, address, clusterId);

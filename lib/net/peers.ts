@@ -14,6 +14,7 @@ import type { NetCounters } from "./counters.ts";
 import type { HandshakePolicy, RemoteIdentity } from "./handshake.ts";
 import type { InboundPeers } from "./mux.ts";
 import { PeerLink } from "./peer_link.ts";
+import type { Sockets } from "./tcp.ts";
 import type { PeerHandler, PeerTransport } from "./transport.ts";
 
 export interface TcpPeersOptions {
@@ -24,6 +25,8 @@ export interface TcpPeersOptions {
   readonly random: Random;
   readonly logger: Logger;
   readonly counters: NetCounters;
+  /** The machine's network by default. */
+  readonly sockets?: Sockets | undefined;
   /** Another replica than the expected one answers at an address: a node that was wiped. */
   readonly onIdentity?: (address: string, found: RemoteIdentity) => void;
   /** A peer refuses this process, for example as `superseded` or `rolled_back`. */

@@ -22,6 +22,7 @@ import type { Connection, FrameSink } from "./connection.ts";
 import type { NetCounters } from "./counters.ts";
 import { dial, type DialResult } from "./dial.ts";
 import { type ConnectionRole, type HandshakePolicy, readWireError } from "./handshake.ts";
+import type { Sockets } from "./tcp.ts";
 
 export interface CallOptions {
   /** Milliseconds after which the caller gives up; a whole number above 0. */
@@ -48,6 +49,8 @@ export interface RpcClientOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly counters: NetCounters;
+  /** The machine's network by default. */
+  readonly sockets?: Sockets | undefined;
 }
 
 /** Pauses between attempts to reach an address that does not answer; calls fail at once in them. */
@@ -205,7 +208,7 @@ class Line implements FrameSink {
   private connect(): void {
     if (this.dialling) return;
     this.dialling = true;
-    const { policy, role, clock, counters } = this.options;
+    const { policy, role, clock, counters, sockets } = this.options;
     void dial({
       address: this.address,
       role,
@@ -214,6 +217,7 @@ class Line implements FrameSink {
       policy,
       clock,
       counters,
+      sockets,
       sink: () => this,
     }).then((result) => this.dialled(result));
   }

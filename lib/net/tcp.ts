@@ -23,6 +23,17 @@ export interface Listener {
   close(): void;
 }
 
+/** Where connections come from: {@link tcpSockets}, or the simulator's. */
+export interface Sockets {
+  /** Connects to `host:port`. Rejects with what the system says; see {@link isRefusal}. */
+  connect(address: string): Promise<Socket>;
+  /** Binds `host:port`; throws `invalid_argument` where that cannot be had. */
+  listen(address: string): Listener;
+}
+
+/** The machine's own network. */
+export const tcpSockets: Sockets = { connect: connectTcp, listen: listenTcp };
+
 /** Connects to `host:port`. Rejects with what the system says; see {@link isRefusal}. */
 export async function connectTcp(address: string): Promise<Socket> {
   const socket = await Deno.connect(parseAddress(address));
@@ -58,9 +69,10 @@ function bind(wanted: { hostname: string; port: number }, address: string): Deno
   }
 }
 
-/** Whether a connect, read or write failed because nobody is there (any more). */
+/** Names of the runtime's errors for an address or connection without a process behind it. */
+const REFUSALS = ["ConnectionRefused", "ConnectionReset", "BrokenPipe"];
+
+/** Whether a connect, read or write failed because no process is there (any more). */
 export function isRefusal(thrown: unknown): boolean {
-  return thrown instanceof Deno.errors.ConnectionRefused ||
-    thrown instanceof Deno.errors.ConnectionReset ||
-    thrown instanceof Deno.errors.BrokenPipe;
+  return thrown instanceof Error && REFUSALS.includes(thrown.name);
 }

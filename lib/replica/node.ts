@@ -5,7 +5,6 @@
 
 import { type Clock, sleep, type Timer } from "../base/clock.ts";
 import { toTrilogError, TrilogError } from "../base/errors.ts";
-import { randomIdentity } from "../base/system_random.ts";
 import type { Packable } from "../base/msgpack.ts";
 import type { Membership, NodeInfo, RaftStatus, ReplicaId } from "../raft/types.ts";
 import { setAside } from "../storage/identity.ts";
@@ -111,7 +110,7 @@ export class Node {
       store: directory,
       self: () => ({ name: options.name, address: this.process.address }),
       peers: options.peers,
-      newClusterId: randomIdentity,
+      newClusterId: options.newIdentity,
       stopped: () => this.stopping,
       onPeer: (id, address) => {
         if (id !== directory.replicaId) this.process.peers.setAddress(id, address);

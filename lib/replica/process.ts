@@ -15,10 +15,11 @@ import { Mux } from "../net/mux.ts";
 import { TcpPeers } from "../net/peers.ts";
 import { RpcServer } from "../net/rpc.ts";
 import { RpcClient } from "../net/rpc_client.ts";
+import type { Sockets } from "../net/tcp.ts";
 import type { Membership, NodeInfo, ReplicaId } from "../raft/types.ts";
 import type { Disk } from "../storage/disk.ts";
 import { type DataDirectory, openDataDirectory } from "../storage/identity.ts";
-import { Host } from "./host.ts";
+import { Host, type HostOptions } from "./host.ts";
 
 export interface ProcessOptions {
   /** Node name such as `a1`. */
@@ -36,6 +37,10 @@ export interface ProcessOptions {
   readonly heartbeatMs: number;
   readonly electionTimeoutMs: number;
   readonly newIdentity: () => string;
+  /** Where connections come from; the machine's network by default. */
+  readonly sockets?: Sockets;
+  /** Makes the host of the Raft groups; the simulator watches its own. */
+  readonly newHost?: (options: HostOptions) => Host;
   /** How long the disk's syncs take, where that is counted. */
   readonly syncTimes?: Histogram;
   /** Told once when the process must end: its disk failed, or its identity is refused by others. */
@@ -63,13 +68,13 @@ export class ServerProcess {
 
   /** Opens the data directory; throws what `openDataDirectory` throws. */
   constructor(readonly options: ProcessOptions) {
-    const { clock, random, logger, disk, name } = options;
+    const { clock, random, logger, disk, name, sockets } = options;
     this.directory = openDataDirectory(disk, { name, newReplicaId: options.newIdentity });
     this.directory.onFailed = (error) => options.onFatal(error);
     const policy = this.policy(random.below(START_NONCES));
     const { counters } = this;
     this.rpc = new RpcServer({ clock, logger });
-    this.caller = new RpcClient({ policy, role: "peer", clock, random, counters });
+    this.caller = new RpcClient({ policy, role: "peer", clock, random, counters, sockets });
     this.peers = new TcpPeers({
       self: this.directory.replicaId,
       policy,
@@ -77,10 +82,13 @@ export class ServerProcess {
       random,
       logger,
       counters,
+      sockets,
       onRefused: (error) => this.refusedByPeer(error),
     });
-    this.mux = new Mux({ policy, clock, logger, counters, rpc: this.rpc, peers: this.peers });
-    this.host = new Host({
+    const { rpc, peers } = this;
+    this.mux = new Mux({ policy, clock, logger, counters, sockets, rpc, peers });
+    const { newHost = (options) => new Host(options) } = options;
+    this.host = newHost({
       self: this.directory.replicaId,
       clock,
       random,
