@@ -4,6 +4,7 @@
  */
 
 import { type Clock, sleep, type Timer } from "../base/clock.ts";
+import { PacedLog } from "../base/paced_log.ts";
 import { toTrilogError, TrilogError } from "../base/errors.ts";
 import type { Packable } from "../base/msgpack.ts";
 import type { Membership, NodeInfo, RaftStatus, ReplicaId } from "../raft/types.ts";
@@ -63,6 +64,7 @@ export class Node {
   /** Adds and removes members, wherever the leader is. */
   readonly membership: MemberService;
   private readonly clock: Clock;
+  private readonly requestLog: PacedLog;
   private current: Replica | null = null;
   /** Addresses in force when this process started: `--peers` stands for these. */
   private readonly firstAddresses = new Map<string, string>();
@@ -72,6 +74,7 @@ export class Node {
 
   private constructor(private readonly options: NodeOptions) {
     this.clock = options.clock;
+    this.requestLog = new PacedLog(options.logger, options.clock);
     this.machine = options.machine();
     this.process = new ServerProcess({
       ...options,
@@ -254,7 +257,7 @@ export class Node {
   private story(): Story | undefined {
     const { story: words, logger, heartbeatMs } = this.options;
     if (words === undefined || !logger.enabled("info")) return undefined;
-    return new Story({ logger, words, heartbeatMs });
+    return new Story({ logger, clock: this.clock, words, heartbeatMs });
   }
 
   private async serveCommand(params: Packable): Promise<Packable> {
@@ -270,9 +273,8 @@ export class Node {
   }
 
   private tellRequest(words: () => string | undefined): void {
-    const { story, logger } = this.options;
-    if (story === undefined || !logger.enabled("info")) return;
-    logger.info("a request received", { request: words() });
+    if (this.options.story === undefined) return;
+    this.requestLog.write("a request received", () => ({ request: words() }));
   }
 
   /**

@@ -1,16 +1,19 @@
 /**
- * The story that a node's log tells of its consensus, one line for each thing that happens, at
- * info level: elections, heartbeats and leases, what was appended and committed. It only watches
- * what goes into the core and what comes out. Meant for systems whose operators want to read it:
- * a busy group writes many lines.
+ * The story that a node's log tells of its consensus: elections, heartbeats and leases, what was
+ * appended and committed. It only watches what goes into the core and what comes out. Changes of
+ * state are a line each at info; what happens with every request or heartbeat is written at most
+ * once a second for each kind, with a count, and one by one at debug (`paced_log.ts`).
  */
 
-import type { Logger } from "../base/logger.ts";
+import type { Clock } from "../base/clock.ts";
+import type { LogFields, Logger } from "../base/logger.ts";
+import { PacedLog } from "../base/paced_log.ts";
 import type { Raft } from "../raft/raft.ts";
 import {
   type Entry,
   EntryKind,
   type Input,
+  type Membership,
   type Message,
   type Ready,
   type ReplicaId,
@@ -34,6 +37,7 @@ export interface StoryWords {
 
 export interface StoryOptions {
   readonly logger: Logger;
+  readonly clock: Clock;
   readonly words: StoryWords;
   readonly heartbeatMs: number;
 }
@@ -52,14 +56,19 @@ export class Story implements ReplicaObserver {
   private readonly heardMs = new Map<ReplicaId, number>();
   private readonly toldSilentMs = new Map<ReplicaId, number>();
 
-  constructor(private readonly options: StoryOptions) {}
+  /** What happens often. */
+  private readonly paced: PacedLog;
+
+  constructor(private readonly options: StoryOptions) {
+    this.paced = new PacedLog(options.logger, options.clock);
+  }
 
   stepped(input: Input, raft: Raft, nowMs: number): void {
     this.nowMs = nowMs;
     if (input.kind === "message") this.heardMs.set(input.message.from, nowMs);
     else if (input.kind === "resume") this.speakingSinceMs = nowMs;
     else if (input.kind === "peer_unreachable") {
-      this.tell("an RPC failed", { to: nameOf(raft, input.peer), reason: "unreachable" });
+      this.tellFailure(nameOf(raft, input.peer), "unreachable");
     }
     if (raft.role === this.role && raft.term === this.term) return;
     const before = { role: this.role, term: this.term };
@@ -110,10 +119,14 @@ export class Story implements ReplicaObserver {
     if (beats.length === 0) return;
     const [{ round, leaseMs }] = beats;
     this.lastRound = round;
-    const to = beats.map((beat) => nameOf(raft, beat.to)).join(",");
+    const { membership } = raft;
+    const to = () => beats.map((beat) => nameIn(membership, beat.to)).join(",");
     if (leaseMs > 0) {
-      this.tell("sending a heartbeat and renewing the lease", { to, round, leaseMs });
-    } else this.tell("sending a heartbeat", { to, round });
+      this.paced.write(
+        "sending a heartbeat and renewing the lease",
+        () => ({ to: to(), round, leaseMs }),
+      );
+    } else this.paced.write("sending a heartbeat", () => ({ to: to(), round }));
     for (const beat of beats) this.tellSilence(beat.to, raft);
   }
 
@@ -124,8 +137,11 @@ export class Story implements ReplicaObserver {
     const toldMs = this.toldSilentMs.get(to) ?? -Infinity;
     if (this.nowMs - toldMs < this.options.heartbeatMs) return;
     this.toldSilentMs.set(to, this.nowMs);
-    const reason = `no answer for ${Math.round(silentMs)} ms`;
-    this.tell("an RPC failed", { to: nameOf(raft, to), reason });
+    this.tellFailure(nameOf(raft, to), `no answer for ${Math.round(silentMs)} ms`);
+  }
+
+  private tellFailure(to: string, reason: string): void {
+    this.paced.write("an RPC failed", () => ({ to, reason }), to);
   }
 
   private tellAnswer(message: Message, raft: Raft): void {
@@ -138,12 +154,21 @@ export class Story implements ReplicaObserver {
       }
       case "append_response":
         if (message.match === null) {
-          return this.tell("AppendEntries rejected", { from: to, after: message.prevIndex });
+          const after = message.prevIndex;
+          return this.paced.write("AppendEntries rejected", () => ({ from: to, after }));
         }
-        return this.tell("AppendEntries accepted", { from: to, upTo: message.match });
+        return this.paced.write(
+          "AppendEntries accepted",
+          () => ({ from: to, upTo: message.match }),
+          "entries",
+        );
       case "heartbeat_response": {
         const answer = raft.leader === message.to ? "accepted" : "rejected";
-        return this.tell(`AppendEntries ${answer}`, { from: to, heartbeat: message.round });
+        return this.paced.write(
+          `AppendEntries ${answer}`,
+          () => ({ from: to, heartbeat: message.round }),
+          "heartbeat",
+        );
       }
     }
   }
@@ -151,7 +176,10 @@ export class Story implements ReplicaObserver {
   private tellCommit(entry: Entry): void {
     const as = this.role === "leader" ? "leader" : "follower";
     const { index, term } = entry;
-    this.tell(`entry committed as ${as}`, { index, term, entry: this.wordsOf(entry) });
+    this.paced.write(
+      `entry committed as ${as}`,
+      () => ({ index, term, entry: this.wordsOf(entry) }),
+    );
   }
 
   private wordsOf({ kind, data }: Entry): string {
@@ -161,7 +189,7 @@ export class Story implements ReplicaObserver {
     return command === null ? "session" : this.options.words.command(command);
   }
 
-  private tell(message: string, fields: Parameters<Logger["info"]>[1]): void {
+  private tell(message: string, fields: LogFields): void {
     this.options.logger.info(message, fields);
   }
 }
@@ -170,7 +198,11 @@ function isVoteRequest(message: Message): message is Extract<Message, { kind: "v
   return message.kind === "vote_request";
 }
 
-/** A member's name; of somebody who is none, the identity. */
+/** A member's name; the identity where it is no member. */
 function nameOf(raft: Raft, id: ReplicaId): string {
-  return raft.membership.nodes[id]?.name ?? id;
+  return nameIn(raft.membership, id);
+}
+
+function nameIn({ nodes }: Membership, id: ReplicaId): string {
+  return nodes[id]?.name ?? id;
 }

@@ -13,6 +13,8 @@ const HEARTBEAT_MS = 100;
 const FLAGS = [
   ...["--reads", "lease", "--lease", `${LEASE_MS}ms`],
   ...["--election-timeout", `${ELECTION_MS}ms`, "--raft-heartbeat", `${HEARTBEAT_MS}ms`],
+  // Every heartbeat, request and entry is a line of its own.
+  ...["--log-level", "debug"],
 ];
 
 async function started(

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { utf8 } from "../../lib/base/bytes.ts";
-import { createLogger } from "../../lib/base/logger.ts";
+import { createLogger, type LogLevel } from "../../lib/base/logger.ts";
 import { openSessionCommand, sessionCommand } from "../../lib/replica/sessions.ts";
 import { Story } from "../../lib/replica/story.ts";
 import { type Node, TestCluster, TIMING } from "./cluster.ts";
@@ -12,14 +12,17 @@ interface Line {
 }
 
 /** A cluster whose nodes write their stories into one list. */
-function storytellers(leaseMs: number): { cluster: TestCluster; lines: Line[] } {
+function storytellers(
+  leaseMs: number,
+  level: LogLevel = "debug",
+): { cluster: TestCluster; lines: Line[] } {
   const lines: Line[] = [];
   const observer = (node: Node) => {
     const write = (line: string) => lines.push(JSON.parse(line));
-    const logger = createLogger({ level: "info", format: "json", clock: node.clock, write })
+    const logger = createLogger({ level, format: "json", clock: node.clock, write })
       .with({ node: node.id });
     const words = { command: () => "a command", question: () => "a question" };
-    return new Story({ logger, words, heartbeatMs: TIMING.heartbeatMs });
+    return new Story({ logger, clock: node.clock, words, heartbeatMs: TIMING.heartbeatMs });
   };
   const lease = { leaseMs, clockErrorRatio: 0 };
   const cluster = new TestCluster(3, ["g"], 1, { lease, observer });
@@ -131,4 +134,26 @@ Deno.test("the silence of a group at rest is no failure", async () => {
   await cluster.settle(cluster.replica(leader).propose(openSessionCommand()));
   await cluster.run(200);
   assert(!told(lines, leader).includes("an RPC failed"));
+});
+
+Deno.test("at info a busy group writes a line a second of each kind, and says how many it stands for", async () => {
+  const { cluster, lines } = storytellers(0, "info");
+  const leader = await cluster.elected();
+  await cluster.level();
+  const replica = cluster.replica(leader);
+  await cluster.settle(replica.propose(openSessionCommand()));
+  await cluster.run(3_000);
+  lines.length = 0;
+  const count = 500;
+  for (let at = 0; at < count; at += 1) {
+    await cluster.settle(replica.propose(openSessionCommand()));
+  }
+  await cluster.run(3_000);
+  const committed = lines.filter((line) =>
+    line.node === leader.id && line.message === "entry committed as leader"
+  );
+  assert(committed.length <= 8, `${committed.length} lines`);
+  const told = committed.reduce((sum, line) => sum + Number(line.count ?? 1), 0);
+  assertEquals(told, count);
+  assertEquals(committed.at(-1)?.index, replica.appliedIndex, "the last entry is named");
 });
