@@ -9,7 +9,8 @@ import { defineCommand } from "../lib/cli/command.ts";
 import { hasNewline, lineContent, readLineBatches } from "../lib/cli/lines.ts";
 import { Progress } from "../lib/cli/progress.ts";
 import { OPEN_LINE } from "../lib/client/lines.ts";
-import type { DeliveryCallback, OutgoingMessage, Producer } from "../lib/client/producer.ts";
+import type { OutgoingMessage } from "../lib/client/outgoing.ts";
+import type { DeliveryCallback, Producer } from "../lib/client/producer.ts";
 import { withClient } from "./queue_client.ts";
 
 export const command = defineCommand({

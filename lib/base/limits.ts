@@ -30,8 +30,10 @@ export const limits = {
   /** Bytes queued for one connection before its newest messages are dropped (peers) or refused. */
   connectionQueueBytes: 32 * MIB,
 
-  /** One message of the queue: key, value and headers together. */
+  /** The value of one message of the queue. */
   messageBytes: 1 * MIB,
+  /** Its key, value and headers (as encoded) together. */
+  recordBytes: 1 * MIB + 32 * KIB,
   /** One record batch, compressed or not, as stored. */
   batchBytes: 1 * MIB + 64 * KIB,
   /** One entry's data in any Raft log. */
@@ -116,7 +118,8 @@ export const limits = {
   answerMs: 5_000,
 } as const;
 
-assert(limits.messageBytes < limits.batchBytes, "a batch holds the largest message");
+assert(limits.messageBytes < limits.recordBytes, "a key and headers fit beside the largest value");
+assert(limits.recordBytes + KIB < limits.batchBytes, "a batch holds the largest message");
 assert(limits.batchBytes < limits.entryBytes, "an entry holds the largest batch");
 assert(limits.entryBytes < limits.clientFrameBytes, "a client frame holds the largest entry");
 assert(

@@ -114,7 +114,8 @@ function checkRecord(reader: VarintReader, header: BatchHeader, delta: number): 
   if (headers !== 0) skipHeaders(reader, headers);
   if (reader.at - start !== length) throw invalidBatch("a record's length and parts disagree");
   const headerBytes = headers === 0 ? 0 : reader.at - headersAt;
-  if (keyBytes + valueBytes + headerBytes > limits.messageBytes) {
+  const recordBytes = keyBytes + valueBytes + headerBytes;
+  if (valueBytes > limits.messageBytes || recordBytes > limits.recordBytes) {
     throw invalidBatch("a message is larger than the limit");
   }
 }

@@ -71,9 +71,9 @@ export class BatchBuilder {
   }
 
   /**
-   * Adds a message and copies its bytes. `timestampMs`: milliseconds since 1970. Throws
-   * `message_too_large` where key, value and headers exceed the limit of a message, or the batch
-   * its own (`hasRoomFor` tells before); then nothing was added.
+   * Adds a message and copies its bytes. `timestampMs`: whole milliseconds since 1970. Throws
+   * `message_too_large` where {@link checkMessage} does or the batch is full (`hasRoomFor` says so
+   * before); then nothing was added.
    */
   add(
     key: Uint8Array | null,
@@ -88,7 +88,8 @@ export class BatchBuilder {
     const timestampDelta = timestampMs - this.baseTimestampMs;
     const bodyBytes = 1 + varlongSize(timestampDelta) + varintSize(this.records) +
       sizeOf(key) + sizeOf(value) + (packed === null ? 1 : packed.length);
-    this.reserve(bodyBytes, key, value, packed);
+    checkMessage(value, (key?.length ?? 0) + (value?.length ?? 0) + (packed?.length ?? 0));
+    this.reserve(bodyBytes);
     const bytes = this.bytes;
     let at = writeVarint(bytes, this.end, bodyBytes);
     bytes[at++] = 0;
@@ -146,21 +147,9 @@ export class BatchBuilder {
     this.end = BATCH_HEADER_BYTES + packed.length;
   }
 
-  /** Checks the limits and makes room for a record whose body has `bodyBytes`. */
-  private reserve(
-    bodyBytes: number,
-    key: Uint8Array | null,
-    value: Uint8Array | null,
-    headers: Uint8Array | null,
-  ): void {
-    const messageBytes = (key?.length ?? 0) + (value?.length ?? 0) + (headers?.length ?? 0);
+  /** Makes room for a record whose body has `bodyBytes`; throws where the batch is full. */
+  private reserve(bodyBytes: number): void {
     const needed = this.end + bodyBytes + varintSize(bodyBytes);
-    if (messageBytes > limits.messageBytes) {
-      throw new TrilogError(
-        "message_too_large",
-        `Cannot add message: ${messageBytes} bytes exceed the limit of ${limits.messageBytes}`,
-      );
-    }
     if (needed > limits.batchBytes) {
       throw new TrilogError("message_too_large", "Cannot add message: the batch is full");
     }
@@ -169,6 +158,33 @@ export class BatchBuilder {
     grown.set(this.bytes.subarray(0, this.end));
     this.bytes = grown;
   }
+}
+
+/**
+ * Throws `message_too_large` for a message that no batch takes. `recordBytes`: its key, value and
+ * headers together.
+ */
+export function checkMessage(value: Uint8Array | null, recordBytes: number): void {
+  const valueBytes = value?.length ?? 0;
+  const { messageBytes: most, recordBytes: mostTogether } = limits;
+  const refuse = (state: string) =>
+    new TrilogError("message_too_large", `Cannot send message: ${state}`);
+  if (valueBytes > most) {
+    throw refuse(`its value has ${valueBytes} bytes, and the limit is ${most}`);
+  }
+  if (recordBytes > mostTogether) {
+    throw refuse(
+      `its key, value and headers have ${recordBytes} bytes together, and the limit is ` +
+        `${mostTogether}`,
+    );
+  }
+}
+
+/** Bytes of headers as a record holds them; 0 for none. */
+export function headersSize(headers: readonly RecordHeader[]): number {
+  if (headers.length === 0) return 0;
+  const one = ({ key, value }: RecordHeader) => sizeOf(utf8(key)) + sizeOf(value);
+  return headers.reduce((sum, header) => sum + one(header), varintSize(headers.length));
 }
 
 /** Gives a finished batch another producer and sequence, in place, with epoch 0. */

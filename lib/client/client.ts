@@ -15,6 +15,7 @@ import type { Sockets } from "../net/tcp.ts";
 import type { PartitionRequest } from "./access.ts";
 import { Consumer, type ConsumerOptions } from "./consumer.ts";
 import { gaveUp, Managers } from "./managers.ts";
+import { addressesOption } from "./options.ts";
 import { Producer, type ProducerOptions } from "./producer.ts";
 import { PartitionReader, type ReaderOptions } from "./partition_reader.ts";
 import {
@@ -82,18 +83,20 @@ export class Client {
       counters: newCounters(),
       sockets: options.sockets,
     });
-    this.managers = new Managers(this.rpc, this.clock, this.random, options.bootstrap);
+    const bootstrap = addressesOption("bootstrap", options.bootstrap);
+    this.managers = new Managers(this.rpc, this.clock, this.random, bootstrap);
     this.routing = new Routing(this.random);
   }
 
-  /** A client that connects when it is first used. */
+  /** A client that connects when it is first used. Throws `invalid_argument` as `connect` rejects. */
   static unconnected(options: ClientOptions): Client {
     return new Client(options);
   }
 
   /**
    * Connects and learns what topics there are. Rejects with `unavailable` when no manager answers
-   * within `deadlineMs`, or `unauthorized` when the token is wrong.
+   * within `deadlineMs`, `unauthorized` when the token is wrong, or `invalid_argument` for options
+   * that cannot be used.
    */
   static async connect(options: ClientOptions, deadlineMs = REQUEST_MS): Promise<Client> {
     const client = new Client(options);

@@ -111,11 +111,11 @@ export { type Compression, compressionCodes } from "../batch/compression.ts";
 export { Client, type ClientOptions } from "./client.ts";
 export { Consumer, type ConsumerOptions, type StopOptions } from "./consumer.ts";
 export type { Message, MessageBatch } from "./message.ts";
+export type { BytesOrText, OutgoingHeader, OutgoingMessage } from "./outgoing.ts";
 export { type Fetched, PartitionReader, type ReaderOptions } from "./partition_reader.ts";
 export {
   type Delivered,
   type DeliveryCallback,
-  type OutgoingMessage,
   Producer,
   type ProducerOptions,
 } from "./producer.ts";

@@ -6,9 +6,10 @@
 
 import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import type { RecordHeader } from "../batch/batch_writer.ts";
-import type { Compression } from "../batch/compression.ts";
+import { type Compression, compressions } from "../batch/compression.ts";
 import type { PartitionAccess } from "./access.ts";
+import { choiceOption, numberOption } from "./options.ts";
+import { encodeMessage, type OutgoingMessage } from "./outgoing.ts";
 import { Partitioner } from "./partitioner.ts";
 import { ProducerLane } from "./producer_lane.ts";
 import type { Acks } from "./protocol.ts";
@@ -35,20 +36,6 @@ export interface ProducerOptions {
   readonly bufferBytes?: number;
 }
 
-/** A message to send; all but its value may be left out. */
-export interface OutgoingMessage {
-  /** Messages of one key go to one partition, in order. */
-  readonly key?: Uint8Array | null;
-  /** What is sent; null tells of a deletion, by convention. */
-  readonly value: Uint8Array | null;
-  /** By the key's hash, or spread evenly, where it is not given. */
-  readonly partition?: number;
-  /** For the consumers' use. */
-  readonly headers?: readonly RecordHeader[];
-  /** Milliseconds since 1970; now, where it is not given. */
-  readonly timestampMs?: number;
-}
-
 /** Where a message stands. */
 export interface Delivered {
   /** Number of its partition, from 0. */
@@ -69,18 +56,19 @@ export class Producer {
   private bufferedBytes = 0;
   private waiting: (() => void)[] = [];
   private stopping = false;
-  /** Look-ups of topics that messages wait for. */
+  /** Messages that wait until their topic is known. */
   private readonly preparing = new Set<Promise<void>>();
 
   /** @internal */
   constructor(private readonly client: PartitionAccess, options: ProducerOptions) {
+    const batchBytes = numberOption("batchBytes", options.batchBytes ?? 64 * 1024, 1);
     this.settings = {
-      lingerMs: options.lingerMs ?? 5,
-      batchBytes: Math.min(options.batchBytes ?? 64 * 1024, limits.batchBytes),
-      compression: options.compression ?? "none",
-      acks: options.acks ?? "quorum",
-      deliveryMs: options.deliveryMs ?? 120_000,
-      bufferBytes: options.bufferBytes ?? 32 * 1024 * 1024,
+      lingerMs: numberOption("lingerMs", options.lingerMs ?? 5, 0),
+      batchBytes: Math.min(batchBytes, limits.batchBytes),
+      compression: choiceOption("compression", options.compression ?? "none", compressions),
+      acks: choiceOption("acks", options.acks ?? "quorum", ["quorum", "leader"]),
+      deliveryMs: numberOption("deliveryMs", options.deliveryMs ?? 120_000, 1),
+      bufferBytes: numberOption("bufferBytes", options.bufferBytes ?? 32 * 1024 * 1024, 1),
     };
     this.partitioner = new Partitioner(client.random);
   }
@@ -98,24 +86,20 @@ export class Producer {
 
   /**
    * Sends one message; resolves when it is acknowledged. Rejects with `no_such_topic`,
-   * `no_such_partition`, `message_too_large` or `invalid_batch` (certainly not sent), or with
-   * `unavailable` or `outcome_unknown` after the delivery time.
+   * `no_such_partition`, `message_too_large`, `invalid_argument` or `invalid_batch` (certainly not
+   * sent), or with `unavailable` or `outcome_unknown` after the delivery time.
    */
   async send(topic: string, message: OutgoingMessage): Promise<Delivered> {
     this.refuseWhenStopping();
-    const prepared = this.prepare(topic);
-    this.preparing.add(prepared);
-    try {
-      await prepared;
-    } finally {
-      this.preparing.delete(prepared);
-    }
-    return await new Promise((resolve, reject) => {
+    const { promise, resolve, reject } = Promise.withResolvers<Delivered>();
+    const add = () =>
       this.add(topic, message, (error, delivered) => {
         if (delivered !== null) resolve(delivered);
         else reject(error);
       });
-    });
+    if (this.lanes.has(topic)) add();
+    else await this.addWhenPrepared(topic, add);
+    return await promise;
   }
 
   /** Learns a topic's partitions, so that {@link enqueue} can be used for it. */
@@ -130,15 +114,20 @@ export class Producer {
 
   /**
    * The same as `send` without a promise, for many messages a second; the topic must be prepared.
-   * Throws where `send` would reject before anything is sent.
+   * Throws where `send` would reject before anything is sent: `delivered` is not called then.
    */
   enqueue(topic: string, message: OutgoingMessage, delivered: DeliveryCallback): void {
     this.refuseWhenStopping();
     this.add(topic, message, delivered);
   }
 
-  /** Sends what waits without lingering and resolves when everything is settled. */
+  /**
+   * Sends what waits without lingering. Resolves when every message that was given to `send` or
+   * `enqueue` before is settled, whether it was acknowledged or failed; never rejects. Messages
+   * that are sent meanwhile are not waited for.
+   */
   async flush(): Promise<void> {
+    await Promise.allSettled([...this.preparing]);
     const lanes = [...this.lanes.values()].flatMap((byPartition) => [...byPartition.values()]);
     await Promise.all(lanes.map((lane) => lane.flush()));
   }
@@ -147,8 +136,18 @@ export class Producer {
   async stop(): Promise<void> {
     this.stopping = true;
     this.wakeWaiting();
-    await Promise.allSettled([...this.preparing]);
     await this.flush();
+  }
+
+  /** Adds a message once its topic is known; {@link flush} waits for that. */
+  private async addWhenPrepared(topic: string, add: () => void): Promise<void> {
+    const added = this.prepare(topic).then(add);
+    this.preparing.add(added);
+    try {
+      await added;
+    } finally {
+      this.preparing.delete(added);
+    }
   }
 
   /** Hands a message to its partition's lane. */
@@ -157,8 +156,9 @@ export class Producer {
     if (lanes === undefined) {
       throw new TrilogError("invalid_argument", `Cannot send to ${topic}: it is not prepared`);
     }
-    const key = message.key ?? null;
-    const partition = message.partition ?? this.partitioner.choose(topic, lanes.size, key);
+    const encoded = encodeMessage(message);
+    const partition = message.partition ??
+      this.partitioner.choose(topic, lanes.size, encoded.key);
     const lane = lanes.get(partition);
     if (lane === undefined) {
       throw new TrilogError(
@@ -166,7 +166,7 @@ export class Producer {
         `Cannot use partition ${partition} of ${topic}: there are ${lanes.size}`,
       );
     }
-    lane.add(message, key, delivered);
+    lane.add(encoded, delivered);
   }
 
   /** Refuses what comes after {@link stop}. */

@@ -13,7 +13,8 @@ import type { Random } from "../base/prng.ts";
 import { BatchBuilder, renumberBatch } from "../batch/batch_writer.ts";
 import type { PartitionAccess } from "./access.ts";
 import { gaveUp } from "./managers.ts";
-import type { DeliveryCallback, OutgoingMessage, ProducerOptions } from "./producer.ts";
+import type { EncodedMessage } from "./outgoing.ts";
+import type { Delivered, DeliveryCallback, ProducerOptions } from "./producer.ts";
 import { type ProduceAnswer, produceMethod } from "./protocol.ts";
 
 interface LaneEvents {
@@ -35,6 +36,13 @@ interface Batch {
   mayHaveHappened: boolean;
   /** Acknowledged, and waiting for those before it: callers hear in order. */
   answer: ProduceAnswer | null;
+}
+
+/** A caller that waits until all batches up to one are settled. */
+interface Flush {
+  /** Ordinal of that batch. */
+  readonly through: number;
+  readonly resolve: () => void;
 }
 
 /** One attempt must not outlast a leader that died without a word. */
@@ -64,7 +72,8 @@ export class ProducerLane {
   private identityBroken = false;
   private lingerTimer: Timer | null = null;
   private turnScheduled = false;
-  private flushing: (() => void)[] = [];
+  /** In the order of their batches. */
+  private readonly flushing: Flush[] = [];
 
   constructor(
     private readonly client: PartitionAccess,
@@ -76,14 +85,17 @@ export class ProducerLane {
     this.producerId = newProducerId(client.random);
   }
 
-  /** Takes a message; throws `message_too_large`. */
-  add(message: OutgoingMessage, key: Uint8Array | null, delivered: DeliveryCallback): void {
-    const size = (key?.length ?? 0) + (message.value?.length ?? 0);
-    if (this.builder !== null && !this.builder.hasRoomFor(size)) this.closeBatch();
-    const builder = this.builder ??= this.openBatch();
+  /** Takes a message, which always fits into an empty batch. */
+  add(message: EncodedMessage, delivered: DeliveryCallback): void {
+    if (this.builder !== null && !this.builder.hasRoomFor(message.sizeBytes)) {
+      this.closeBatch();
+      this.sendMore();
+    }
+    const builder = this.builder ?? this.openBatch();
     const before = builder.sizeBytes;
     const timestampMs = message.timestampMs ?? this.client.clock.wallMs();
-    builder.add(key, message.value, timestampMs, message.headers);
+    builder.add(message.key, message.value, timestampMs, message.headers);
+    this.builder = builder;
     this.callbacks.push(delivered);
     this.events.buffered(builder.sizeBytes - before);
     if (builder.sizeBytes >= this.settings.batchBytes) {
@@ -92,12 +104,13 @@ export class ProducerLane {
     } else if (!this.turnScheduled && this.callbacks.length === 1) this.sendAfterTurn();
   }
 
-  /** Sends everything now; resolves when all is settled. */
+  /** Sends everything now; resolves when all that was added before is settled. */
   flush(): Promise<void> {
     if (this.builder !== null) this.closeBatch();
     this.sendMore();
     if (this.queue.length === 0) return Promise.resolve();
-    return new Promise((resolve) => this.flushing.push(resolve));
+    const through = this.lastOrdinal;
+    return new Promise((resolve) => this.flushing.push({ through, resolve }));
   }
 
   private openBatch(): BatchBuilder {
@@ -215,7 +228,7 @@ export class ProducerLane {
       this.remove(batch);
       for (let at = 0; at < batch.count; at += 1) {
         const offset = baseOffset === null ? UNKNOWN_OFFSET : baseOffset + at;
-        batch.callbacks[at](null, { partition: this.partition, offset });
+        this.report(batch.callbacks[at], null, { partition: this.partition, offset });
       }
     }
   }
@@ -236,7 +249,7 @@ export class ProducerLane {
   /** A batch is lost: those behind it would leave a gap, so they go on under a new producer id. */
   private giveUp(batch: Batch, error: TrilogError): void {
     this.remove(batch);
-    for (const callback of batch.callbacks) callback(error, null);
+    for (const callback of batch.callbacks) this.report(callback, error, null);
     this.settleHead();
     this.recoveryPauseMs ??= 0;
     this.identityBroken = true;
@@ -273,16 +286,30 @@ export class ProducerLane {
     this.queue.splice(at, 1);
     if (at < this.sent) this.sent -= 1;
     this.events.buffered(-batch.bufferedBytes);
+    const oldest = this.queue[0]?.ordinal ?? Infinity;
+    while (this.flushing.length > 0 && this.flushing[0].through < oldest) {
+      this.flushing.shift()!.resolve();
+    }
+  }
+
+  /** An error of a callback is its program's: it must not look like a failure to deliver. */
+  private report(
+    callback: DeliveryCallback,
+    error: TrilogError | null,
+    delivered: Delivered | null,
+  ): void {
+    try {
+      callback(error, delivered);
+    } catch (thrown) {
+      this.client.clock.nextTurn(() => {
+        throw thrown;
+      });
+    }
   }
 
   private continueSending(): void {
     this.sendMore();
-    if (this.queue.length === 0) {
-      const flushing = this.flushing;
-      this.flushing = [];
-      for (const done of flushing) done();
-      this.sendWhatIsDue();
-    }
+    if (this.queue.length === 0) this.sendWhatIsDue();
   }
 }
 

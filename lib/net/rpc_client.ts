@@ -74,7 +74,7 @@ export class RpcClient implements Caller {
     params: Packable,
     options: CallOptions,
   ): Promise<Packable> {
-    if (this.closed) return Promise.reject(unavailable(address, "this client was closed"));
+    if (this.closed) return Promise.reject(clientClosed(address));
     let line = this.lines.get(address);
     if (line === undefined) {
       line = new Line(address, this.options);
@@ -85,14 +85,14 @@ export class RpcClient implements Caller {
 
   /** Closes the connection to an address that is no longer of interest. */
   forget(address: string): void {
-    this.lines.get(address)?.close();
+    this.lines.get(address)?.close(unavailable(address, "its connection was given up"));
     this.lines.delete(address);
   }
 
   /** Ends all calls and connections, so that the process may exit. */
   close(): void {
     this.closed = true;
-    for (const line of this.lines.values()) line.close();
+    for (const [address, line] of this.lines) line.close(clientClosed(address));
     this.lines.clear();
   }
 }
@@ -119,7 +119,8 @@ class Line implements FrameSink {
   private readonly backoff: Backoff;
   private connection: Connection | null = null;
   private dialling = false;
-  private stopped = false;
+  /** Why it was closed. */
+  private stopped: TrilogError | null = null;
   private lastId = 0;
   private lastFailure: TrilogError | null = null;
   private retryAt = -Infinity;
@@ -161,10 +162,9 @@ class Line implements FrameSink {
     });
   }
 
-  close(): void {
-    this.stopped = true;
+  close(reason: TrilogError): void {
+    this.stopped = reason;
     this.sweepTimer?.cancel();
-    const reason = unavailable(this.address, "this client was closed");
     if (this.connection === null) this.failAll(reason);
     else this.connection.close(reason);
   }
@@ -231,7 +231,7 @@ class Line implements FrameSink {
     }
     const { connection } = result;
     if (connection.closeReason !== null) return this.closed(connection.closeReason);
-    if (this.stopped) return connection.close(unavailable(this.address, "this client was closed"));
+    if (this.stopped !== null) return connection.close(this.stopped);
     this.backoff.reset();
     this.connection = connection;
     connection.unref();
@@ -318,6 +318,13 @@ class Line implements FrameSink {
       `Cannot call ${method} at ${this.address}: the caller gave up`,
     );
   }
+}
+
+/** Not to be repeated: loops of retries end with it, and the process may exit. */
+function clientClosed(address: string): TrilogError {
+  return new TrilogError("unavailable", `Cannot reach ${address}: this client was closed`, {
+    retryable: false,
+  });
 }
 
 function unavailable(address: string, state: string): TrilogError {

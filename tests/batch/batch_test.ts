@@ -192,11 +192,22 @@ function handmadeRecord(valueBytes: number, tail: readonly number[]): Uint8Array
   return record;
 }
 
+function varintBytes(value: number): Uint8Array {
+  const bytes = new Uint8Array(varintSize(value));
+  writeVarint(bytes, 0, value);
+  return bytes;
+}
+
 Deno.test("a message or a batch above its limit is refused though all else is right", () => {
   validateBatch(handmade(handmadeRecord(limits.messageBytes, [0])));
   refused(handmade(handmadeRecord(limits.messageBytes + 1, [0])), "larger than the limit");
   const headers = [2, 2, 0x68, 2, 0x76];
-  refused(handmade(handmadeRecord(limits.messageBytes - 1, headers)), "larger than the limit");
+  validateBatch(handmade(handmadeRecord(limits.messageBytes, headers)));
+  const pad = limits.recordBytes - limits.messageBytes - 6;
+  const long = [2, 2, 0x68, ...varintBytes(pad), ...new Uint8Array(pad)];
+  validateBatch(handmade(handmadeRecord(limits.messageBytes, long)));
+  const longer = [2, 2, 0x68, ...varintBytes(pad + 1), ...new Uint8Array(pad + 1)];
+  refused(handmade(handmadeRecord(limits.messageBytes, longer)), "larger than the limit");
   refused(handmade(new Uint8Array(limits.batchBytes)), "it is larger than the limit");
 });
 

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { textOf, utf8 } from "../../lib/base/bytes.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
+import { limits } from "../../lib/base/limits.ts";
 import { Prng } from "../../lib/base/prng.ts";
 import { validateBatch } from "../../lib/batch/batch_reader.ts";
 import { recordsOf } from "../../lib/batch/batch_reader.ts";
@@ -85,6 +86,8 @@ class FakePartition implements PartitionAccess {
   async settle(promise: Promise<unknown>): Promise<void> {
     let settled = false;
     promise.then(() => settled = true, () => settled = true);
+    // What was begun outside of an event comes to its first timer or request.
+    for (let turn = 0; turn < 20; turn += 1) await undefined;
     await this.scheduler.runUntil(this.scheduler.nowMs + 10_000_000, () => settled);
     await promise;
   }
@@ -231,4 +234,173 @@ Deno.test("stop waits for messages whose topic is still being looked up, and tak
   await partition.settle(stopped);
   assertEquals((await Promise.all(sent)).map(({ offset }) => offset), [0, 1]);
   assertEquals(partition.log, ["a", "b"]);
+});
+
+Deno.test("flush waits for what was sent before it, however much others send meanwhile", async () => {
+  const partition = new FakePartition();
+  const producer = new Producer(partition, { batchBytes: 100 });
+  await producer.prepare("t");
+  let sent = 0;
+  let delivered = 0;
+  let flushed = false;
+  const send = () => {
+    sent += 1;
+    producer.enqueue("t", { value: utf8(`message ${sent}`) }, () => delivered += 1);
+  };
+  const feed = () => {
+    for (let count = 0; count < 10; count += 1) send();
+    if (!flushed && sent < 20_000) partition.clock.after(1, feed);
+  };
+  feed();
+  await partition.settle(partition.wait(50));
+  const before = sent;
+  const done = producer.flush().then(() => {
+    flushed = true;
+    return delivered;
+  });
+  await partition.settle(done);
+  assert(await done >= before, "all that was sent before is delivered");
+  assert(sent < 20_000, "it resolved while others send");
+  await partition.settle(partition.wait(5));
+  await partition.settle(producer.stop());
+  assertEquals(delivered, sent);
+});
+
+Deno.test("flush waits for a message whose topic is still being looked up", async () => {
+  const partition = new FakePartition();
+  const producer = new Producer(partition, {});
+  const sent = producer.send("t", { value: "a" });
+  await partition.settle(producer.flush());
+  assertEquals(partition.log, ["a"]);
+  assertEquals(await sent, { partition: 0, offset: 0 });
+});
+
+Deno.test("flush and stop resolve after a message was refused, with or without others", async () => {
+  for (const others of [0, 1]) {
+    const partition = new FakePartition();
+    const producer = new Producer(partition, {});
+    await producer.prepare("t");
+    for (let count = 0; count < others; count += 1) {
+      producer.enqueue("t", { value: "fine" }, () => {});
+    }
+    const large = new Uint8Array(limits.messageBytes + 1);
+    const error = assertThrows(() => producer.enqueue("t", { value: large }, () => {}));
+    assert(error instanceof TrilogError && error.code === "message_too_large");
+    await partition.settle(producer.flush());
+    await assertRejects(() => producer.send("t", { value: large }), TrilogError, "limit");
+    await partition.settle(producer.stop());
+    assertEquals(partition.log.length, others);
+  }
+});
+
+Deno.test("flush resolves when its messages fail", async () => {
+  const partition = new FakePartition();
+  partition.loss = 1;
+  const producer = new Producer(partition, { deliveryMs: 1_000 });
+  const sent = producer.send("t", { value: "a" });
+  const failed = assertRejects(() => sent, TrilogError);
+  await partition.settle(producer.flush());
+  assertEquals((await failed).code, "outcome_unknown");
+});
+
+Deno.test("the limit of a message is that of its value: a key and headers fit beside it", async () => {
+  const partition = new FakePartition();
+  const producer = new Producer(partition, {});
+  await producer.prepare("t");
+  const value = new Uint8Array(limits.messageBytes).fill(97);
+  const headers = [{ key: "trace", value: new Uint8Array(16 * 1024) }];
+  const sent = producer.send("t", { key: "a key", value, headers });
+  await partition.settle(sent);
+  assertEquals(partition.log[0].length, limits.messageBytes);
+  const many = [{ key: "trace", value: new Uint8Array(32 * 1024) }];
+  const error = await assertRejects(
+    () => producer.send("t", { key: "a key", value, headers: many }),
+    TrilogError,
+  );
+  assertEquals(error.code, "message_too_large");
+  await partition.settle(producer.stop());
+});
+
+Deno.test("a batch that has no room for the next message leaves at once, whatever the linger", async () => {
+  const partition = new FakePartition();
+  const producer = new Producer(partition, { batchBytes: limits.batchBytes, lingerMs: 60_000 });
+  await producer.prepare("t");
+  const times: number[] = [];
+  for (let count = 0; count < 3; count += 1) {
+    const value = new Uint8Array(600 * 1024).fill(97);
+    producer.enqueue("t", { value }, () => times.push(partition.clock.monotonicMs()));
+  }
+  await partition.settle(partition.wait(1_000));
+  assertEquals(times.length, 3);
+  await partition.settle(producer.stop());
+});
+
+Deno.test("text is sent as UTF-8, and what is neither text nor bytes is refused by name", async () => {
+  const partition = new FakePartition();
+  const producer = new Producer(partition, {});
+  await partition.settle(producer.send("t", { key: "k", value: "grün" }));
+  assertEquals(partition.log, ["grün"]);
+  const wrong: unknown[] = [
+    { value: 5 },
+    {},
+    { key: {}, value: "x" },
+    { value: "x", timestampMs: 1.5 },
+    { value: "x", timestampMs: -1 },
+    { value: "x", headers: [{ key: 1, value: null }] },
+    { value: "x", headers: [{ key: "h" }] },
+  ];
+  for (const message of wrong) {
+    const error = await assertRejects(
+      () => producer.send("t", message as { value: string }),
+      TrilogError,
+    );
+    assertEquals(error.code, "invalid_argument", error.message);
+  }
+  await partition.settle(producer.stop());
+  assertEquals(partition.log.length, 1);
+});
+
+Deno.test("options that cannot work are refused by name", () => {
+  const wrong: unknown[] = [
+    { bufferBytes: 0 },
+    { batchBytes: NaN },
+    { lingerMs: -1 },
+    { deliveryMs: "soon" },
+    { compression: "zip" },
+    { acks: "all" },
+  ];
+  for (const options of wrong) {
+    const error = assertThrows(
+      () => new Producer(new FakePartition(), options as ProducerOptions),
+      TrilogError,
+    );
+    assertEquals(error.code, "invalid_argument");
+    assert(error.message.includes(Object.keys(options as object)[0]), error.message);
+  }
+});
+
+Deno.test("a callback that throws does not make a delivered message look like a failed one", async () => {
+  const partition = new FakePartition();
+  const thrown: unknown[] = [];
+  const { clock } = partition;
+  const nextTurn = clock.nextTurn.bind(clock);
+  clock.nextTurn = (run) =>
+    nextTurn(() => {
+      try {
+        run();
+      } catch (error) {
+        thrown.push(error);
+      }
+    });
+  const producer = new Producer(partition, {});
+  await producer.prepare("t");
+  const own = new Error("a fault of the program");
+  producer.enqueue("t", { value: "a" }, () => {
+    throw own;
+  });
+  const second = producer.send("t", { value: "b" });
+  await partition.settle(producer.stop());
+  assertEquals(await second, { partition: 0, offset: 1 });
+  await partition.settle(partition.wait(1));
+  assertEquals([partition.log, thrown], [["a", "b"], [own]]);
 });

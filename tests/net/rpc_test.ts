@@ -286,3 +286,15 @@ Deno.test("a call that is still queued when its client closes may yet be done, a
     await until(() => node.counters.framesIn === 4, "the server got hello, two calls and farewell");
   });
 });
+
+Deno.test("a call to a client that was closed is not to be repeated", async () => {
+  await withNode(async (node, client) => {
+    await client.call(node.address, "echo", 1, SOON);
+    client.close();
+    const error = await assertRejects(
+      () => client.call(node.address, "echo", 2, SOON),
+      TrilogError,
+    );
+    assertEquals([error.code, error.retryable], ["unavailable", false]);
+  });
+});

@@ -1,0 +1,42 @@
+/** Checks of what programs pass to the library; a wrong option is named at once. */
+
+import { TrilogError } from "../base/errors.ts";
+import { parseAddress } from "../net/address.ts";
+
+/** `value` where it is a number of at least `least`; throws `invalid_argument` where it is not. */
+export function numberOption(name: string, value: number, least: number): number {
+  if (typeof value === "number" && value >= least) return value;
+  throw invalidOption(name, value, `a number of at least ${least}`);
+}
+
+/** The same for a whole number. */
+export function wholeOption(name: string, value: number, least: number): number {
+  if (Number.isSafeInteger(value) && value >= least) return value;
+  throw invalidOption(name, value, `a whole number of at least ${least}`);
+}
+
+/** `value` where it is one of `choices`; throws `invalid_argument` where it is not. */
+export function choiceOption<T extends string>(
+  name: string,
+  value: T,
+  choices: readonly T[],
+): T {
+  if (choices.includes(value)) return value;
+  throw invalidOption(name, value, `one of ${choices.join(", ")}`);
+}
+
+/** `addresses` where they are one `host:port` or more; throws `invalid_argument`. */
+export function addressesOption(name: string, addresses: readonly string[]): readonly string[] {
+  if (!Array.isArray(addresses) || addresses.length === 0) {
+    throw invalidOption(name, addresses, "a list of at least one address");
+  }
+  for (const address of addresses) parseAddress(address);
+  return addresses;
+}
+
+function invalidOption(name: string, value: unknown, expected: string): TrilogError {
+  return new TrilogError(
+    "invalid_argument",
+    `Cannot use option ${name}: ${JSON.stringify(value) ?? typeof value} is not ${expected}`,
+  );
+}
