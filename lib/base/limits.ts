@@ -57,8 +57,18 @@ export const limits = {
   sessionAnswers: 256,
   /** Batches in flight per producer and partition. */
   producerInflight: 5,
-  /** Producers whose sequences a partition remembers. */
-  partitionProducers: 4_096,
+  /**
+   * Producers whose sequences a partition remembers: for this long after the last batch; where
+   * they need more than so many bytes, those that are silent for longest go, yet none before the
+   * least time. A retry that may be of a first batch must not come later than that.
+   */
+  producerMemoryMs: 24 * 3_600_000,
+  producerLeastMemoryMs: 10 * 60_000,
+  partitionProducersBytes: 16 * MIB,
+  /** The same for requests of one message, such as those of the HTTP API. */
+  requestMemoryMs: 10 * 60_000,
+  requestLeastMemoryMs: 60_000,
+  partitionRequestsBytes: 8 * MIB,
   /** Consumer groups with an offset in one partition. */
   partitionGroups: 4_096,
   /** Consumer groups the managers know; the one longest without members is forgotten first. */
@@ -141,6 +151,8 @@ assert(
   limits.registeredConsumers <= limits.partitionConsumers,
   "every registered consumer finds room in every partition",
 );
+
+assert(limits.answerMs < limits.requestLeastMemoryMs, "an HTTP request is over before its memory");
 
 assert(limits.reservedConnections < limits.connections, "clients get in too");
 

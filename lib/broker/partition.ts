@@ -28,18 +28,19 @@ import { ConsumerTable } from "./partition_consumers.ts";
 import { GroupTable } from "./partition_groups.ts";
 import { type Location, OffsetIndex } from "./partition_index.ts";
 import { ProducerTable } from "./partition_producers.ts";
+import { RequestTable } from "./partition_requests.ts";
 import { TimeIndex } from "./partition_time.ts";
 
 /** Highest offset to advance to: far beyond any real one, and no number overflows above it. */
 const HIGHEST_ADVANCE = 2 ** 52;
 
-const SNAPSHOT_VERSION = 1;
+const SNAPSHOT_VERSION = 2;
 
 export class PartitionMachine implements StateMachine {
   private index = new OffsetIndex();
   private times = new TimeIndex();
   private producers = new ProducerTable();
-  private oneBatchProducers = new ProducerTable();
+  private requests = new RequestTable();
   private groups = new GroupTable();
   private consumers = new ConsumerTable();
   /**
@@ -111,7 +112,7 @@ export class PartitionMachine implements StateMachine {
       startOffset: this.startOffset,
       endOffset: this.endOffset,
       sizeBytes: this.times.sizeBytes,
-      producers: this.producers.size + this.oneBatchProducers.size,
+      producers: this.producers.size + this.requests.size,
       groups: this.groups.list(),
       consumers: this.consumers.list(),
     };
@@ -151,7 +152,7 @@ export class PartitionMachine implements StateMachine {
       this.index.store(),
       this.times.store(),
       this.producers.store(),
-      this.oneBatchProducers.store(),
+      this.requests.store(),
       this.groups.store(),
       this.consumers.store(),
     ]);
@@ -165,12 +166,11 @@ export class PartitionMachine implements StateMachine {
         "Cannot restore partition: the snapshot's version is not spoken here",
       );
     }
-    const [, index, times, producers, oneBatchProducers, groups, consumers] =
-      packed as readonly Packable[];
+    const [, index, times, producers, requests, groups, consumers] = packed as readonly Packable[];
     this.index = OffsetIndex.restore(index);
     this.times = TimeIndex.restore(times);
     this.producers = ProducerTable.restore(producers);
-    this.oneBatchProducers = ProducerTable.restore(oneBatchProducers);
+    this.requests = RequestTable.restore(requests);
     this.groups = GroupTable.restore(groups);
     this.consumers = ConsumerTable.restore(consumers);
   }
@@ -182,17 +182,15 @@ export class PartitionMachine implements StateMachine {
       throw new TrilogError("invalid_batch", "Cannot append batch: bytes follow it");
     }
     const { timeMs } = context;
-    const producers = header.producerId >= ONE_BATCH_PRODUCERS_FROM
-      ? this.oneBatchProducers
-      : this.producers;
+    const senders = header.producerId >= ONE_BATCH_PRODUCERS_FROM ? this.requests : this.producers;
     const named = header.producerId !== NO_PRODUCER;
-    const repeated = named ? producers.check(header) : null;
+    const repeated = named ? senders.check(header, timeMs) : null;
     if (repeated !== null) {
       return { baseOffset: repeated.baseOffset, timeMs: repeated.timeMs, duplicate: true };
     }
     const baseOffset = this.index.append(context.index, header.count);
     this.times.append(context.index, header.sizeBytes, header.maxTimestampMs);
-    if (named) producers.accept(header, baseOffset, timeMs);
+    if (named) senders.accept(header, baseOffset, timeMs);
     return { baseOffset, timeMs, duplicate: false };
   }
 

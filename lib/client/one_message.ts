@@ -9,9 +9,9 @@ import { produceMethod } from "./protocol.ts";
 
 /**
  * Sends one message; resolves when it is durable on a quorum. `identity` is a whole number below
- * 2^52, the same for each repeat of this message and for no other: as long as the partition
- * remembers it (`limits.partitionProducers`), a repeat gets the first one's offset. Rejects with
- * `message_too_large`, `no_such_topic`, `no_such_partition`, `unavailable` or `outcome_unknown`.
+ * 2^52, the same for each repeat of this message and for no other: within
+ * `limits.requestLeastMemoryMs` a repeat gets the first one's offset. Rejects with `overloaded`
+ * where the partition has no room to remember it, `message_too_large`, `no_such_topic`, `no_such_partition`, `unavailable` or `outcome_unknown`.
  */
 export async function sendOneMessage(
   client: Pick<Client, "clock" | "partitionRequest">,

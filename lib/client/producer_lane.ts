@@ -32,6 +32,8 @@ interface Batch {
   readonly bufferedBytes: number;
   /** Monotonic time at which it fails if it is not acknowledged. */
   readonly deadlineMs: number;
+  /** Monotonic time of its first attempt; null before that. */
+  firstSentMs: number | null;
   /** An attempt at it may have had an effect. */
   mayHaveHappened: boolean;
   /** Acknowledged, and waiting for those before it: callers hear in order. */
@@ -70,6 +72,8 @@ export class ProducerLane {
   private recoveryPauseMs: number | null = null;
   /** A batch was given up, which leaves a gap in the sequence. */
   private identityBroken = false;
+  /** The partition has forgotten the producer id, and no batch before the refused one is open. */
+  private identityForgotten = false;
   private lingerTimer: Timer | null = null;
   private turnScheduled = false;
   /** In the order of their batches. */
@@ -163,6 +167,7 @@ export class ProducerLane {
     const ordinal = ++this.lastOrdinal;
     const mayHaveHappened = false;
     this.queue.push({
+      firstSentMs: null,
       ordinal,
       bytes,
       count,
@@ -193,6 +198,7 @@ export class ProducerLane {
 
   private async attempt(batch: Batch): Promise<void> {
     let failure: TrilogError | null = null;
+    batch.firstSentMs ??= this.client.clock.monotonicMs();
     try {
       batch.answer = await this.ask(batch);
       this.settleHead();
@@ -234,12 +240,15 @@ export class ProducerLane {
   }
 
   private failed(batch: Batch, error: TrilogError): void {
-    const overdue = this.client.clock.monotonicMs() >= batch.deadlineMs;
+    const overdue = this.client.clock.monotonicMs() >= lastRetryMs(batch);
+    const outOfOrder = error.code === "out_of_order_sequence";
     // Refused only because one before it failed: that one decides.
-    const followsFailure = error.code === "out_of_order_sequence" &&
+    const followsFailure = outOfOrder &&
       this.queue.some((other) => other.ordinal < batch.ordinal && other.answer === null);
-    if ((error.retryable || followsFailure) && !overdue) {
+    const forgotten = outOfOrder && !followsFailure && !batch.mayHaveHappened;
+    if ((error.retryable || followsFailure || forgotten) && !overdue) {
       this.recoveryPauseMs ??= 0;
+      this.identityForgotten ||= forgotten;
       return;
     }
     const certain = !error.retryable && !batch.mayHaveHappened;
@@ -257,11 +266,20 @@ export class ProducerLane {
 
   private recover(): void {
     this.client.clock.after(this.recoveryPauseMs ?? 0, () => {
-      if (this.identityBroken) this.startNewIdentity();
+      if (this.identityForgotten) this.clearDoubts();
+      if (this.identityBroken || this.identityForgotten) this.startNewIdentity();
       this.sent = 0;
       this.recoveryPauseMs = null;
       this.continueSending();
     });
+  }
+
+  /**
+   * The oldest open batch was refused as out of order and left no trace. Those behind it follow it
+   * in the sequence, so the partition can have accepted none of them, and it never will.
+   */
+  private clearDoubts(): void {
+    for (const batch of this.queue) if (batch.answer === null) batch.mayHaveHappened = false;
   }
 
   /** Only batches that certainly left no trace may be sent again under another identity. */
@@ -273,6 +291,7 @@ export class ProducerLane {
       this.giveUp(batch, new TrilogError("outcome_unknown", text));
     }
     this.identityBroken = false;
+    this.identityForgotten = false;
     this.producerId = newProducerId(this.client.random);
     this.nextSequence = 0;
     for (const batch of this.queue.filter(({ answer }) => answer === null)) {
@@ -311,6 +330,15 @@ export class ProducerLane {
     this.sendMore();
     if (this.queue.length === 0) this.sendWhatIsDue();
   }
+}
+
+/**
+ * Until when a batch may be sent again: after the partition has forgotten the producer, a repeat of
+ * its first batch would be stored twice.
+ */
+function lastRetryMs({ deadlineMs, firstSentMs, mayHaveHappened }: Batch): number {
+  if (!mayHaveHappened || firstSentMs === null) return deadlineMs;
+  return Math.min(deadlineMs, firstSentMs + limits.producerLeastMemoryMs / 2);
 }
 
 /** Ids below 2^52 are drawn at random: two producers never meet in practice. */

@@ -21,13 +21,16 @@ export function sentBy(producerId: number, baseSequence: number, count = 1, prod
 /** A machine with the log position that a replica would keep for it. */
 export class Applier {
   index = 0;
+  /** The stamp of the next entries; null: 1,000 times the index. */
+  timeMs: number | null = null;
 
   constructor(readonly machine: PartitionMachine) {}
 
-  /** Applies an entry's data at the next index; its stamp is 1,000 times the index. */
+  /** Applies an entry's data at the next index. */
   data(data: Uint8Array): Uint8Array {
     this.index += 1;
-    return this.machine.apply(data, { index: this.index, term: 1, timeMs: this.index * 1_000 });
+    const timeMs = this.timeMs ?? this.index * 1_000;
+    return this.machine.apply(data, { index: this.index, term: 1, timeMs });
   }
 
   command(command: PartitionCommand): Uint8Array {

@@ -5,7 +5,6 @@ import { Prng } from "../../lib/base/prng.ts";
 import { pack, type Packable, unpack } from "../../lib/base/msgpack.ts";
 import { patchBaseOffset } from "../../lib/batch/batch_header.ts";
 import { recordsOf } from "../../lib/batch/batch_reader.ts";
-import { ONE_BATCH_PRODUCERS_FROM } from "../../lib/batch/batch_header.ts";
 import { PartitionMachine } from "../../lib/broker/partition.ts";
 import {
   decodeCommand,
@@ -113,36 +112,8 @@ Deno.test("sequences go on at 0 after 2^31 - 1", () => {
 function withSequence(snapshot: Uint8Array, sequence: number): Uint8Array {
   const [version, index, times, , ...rest] = unpack(snapshot) as Packable[];
   const batch = [sequence, 1, 0, 1_000];
-  return pack([version, index, times, [[1, 0, [batch]]], ...rest]);
+  return pack([version, index, times, [[[1, 0, [batch]]], []], ...rest]);
 }
-
-Deno.test("a producer that was silent for longest is forgotten when there are too many", () => {
-  const applier = fresh();
-  for (let id = 0; id < limits.partitionProducers; id += 1) applier.data(sentBy(id, 0));
-  applier.data(sentBy(0, 1));
-  applier.data(sentBy(limits.partitionProducers, 0));
-  const { machine } = applier;
-  assertEquals(machine.describe().producers, limits.partitionProducers);
-  const end = machine.endOffset;
-  assertEquals(offsetsOf(applier, [sentBy(0, 1), sentBy(1, 1), sentBy(0, 2)]), [
-    limits.partitionProducers,
-    "out_of_order_sequence",
-    end,
-  ]);
-});
-
-Deno.test("producers of one batch are recognised and drive out nobody else", () => {
-  const applier = fresh();
-  applier.data(sentBy(7, 0));
-  for (let id = 0; id <= limits.partitionProducers; id += 1) {
-    applier.data(sentBy(ONE_BATCH_PRODUCERS_FROM + id, 0));
-  }
-  const last = ONE_BATCH_PRODUCERS_FROM + limits.partitionProducers;
-  assertEquals(offsetsOf(applier, [sentBy(7, 0), sentBy(last, 0)]), [
-    0,
-    limits.partitionProducers + 1,
-  ]);
-});
 
 Deno.test("one-at-a-time publishing costs no memory in the index", () => {
   const applier = fresh();
