@@ -141,10 +141,13 @@ export class LocalCluster {
       return;
     }
     const again = () =>
-      this.startOne(server).catch((error) => {
-        printError(this.terminal, String(error instanceof Error ? error.message : error));
-        this.died(server, "it did not start");
-      });
+      this.startOne(server).then(
+        () => printError(this.terminal, `${server.id} is back: process ${this.pidOf(server.id)}`),
+        (error) => {
+          printError(this.terminal, String(error instanceof Error ? error.message : error));
+          this.died(server, "it did not start");
+        },
+      );
     systemClock.after(RESTART_PAUSE_MS, () => void again());
   }
 }

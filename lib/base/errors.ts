@@ -40,6 +40,7 @@ export const errorCodes = {
   disk_full: { retryable: true, outcome: "certain" },
   disk_failed: { retryable: false, outcome: "unknown" },
   corrupt: { retryable: false, outcome: "certain" },
+  address_in_use: { retryable: false, outcome: "certain" },
   data_directory_locked: { retryable: false, outcome: "certain" },
   // commands
   usage: { retryable: false, outcome: "certain" },

@@ -4,7 +4,8 @@
  */
 
 import type { Clock } from "../base/clock.ts";
-import { TrilogError } from "../base/errors.ts";
+import { isErrorCode, TrilogError } from "../base/errors.ts";
+import { LogFile } from "./deno_log_file.ts";
 import { selfCommand } from "./self_command.ts";
 
 export interface ChildSpec {
@@ -23,6 +24,21 @@ export interface Ending {
 }
 
 const LISTENING = /^listening on (\S+)$/m;
+
+/** Of a process that starts, this much of its log is read. */
+const SEEN_CHARACTERS = 8_192;
+/** How a command reports the failure that ended it. */
+const FAILURE = /^trilog: Cannot (.*) \((\w+)\)$/;
+
+/** Why a process ended before it listened; `line`: the last of its log, "" for none. */
+function startError(id: string, line: string): TrilogError {
+  const [, failure, code] = FAILURE.exec(line) ?? [];
+  if (failure !== undefined && isErrorCode(code)) {
+    return new TrilogError(code, `Cannot start ${id}: cannot ${failure}`);
+  }
+  const state = line === "" ? "it ended without a message" : line;
+  return new TrilogError("unavailable", `Cannot start ${id}: ${state}`);
+}
 
 /** One server process. */
 export class Child {
@@ -51,23 +67,24 @@ export class Child {
 
   /**
    * Copies the process's log to its file and resolves with the address when it listens. Rejects
-   * with `unavailable` and the log's last lines when the process ends before that.
+   * with the process's own failure when it ends before that.
    */
   listening(): Promise<string> {
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     const { id, logFile } = this.spec;
-    const log = Deno.openSync(logFile, { create: true, append: true });
-    const seen: string[] = [];
+    const log = new LogFile(logFile);
+    const decoder = new TextDecoder();
+    let seen = "";
     const follow = async () => {
-      for await (const text of this.process.stderr.pipeThrough(new TextDecoderStream())) {
-        await log.write(new TextEncoder().encode(text));
-        if (seen.join("").length < 8_192) seen.push(text);
-        const address = LISTENING.exec(seen.join(""))?.[1];
+      for await (const chunk of this.process.stderr) {
+        log.append(chunk);
+        if (seen.length >= SEEN_CHARACTERS) continue;
+        seen += decoder.decode(chunk, { stream: true });
+        const address = LISTENING.exec(seen)?.[1];
         if (address !== undefined) resolve(address);
       }
       log.close();
-      const tail = seen.join("").trim().split("\n").at(-1) ?? "it said nothing";
-      reject(new TrilogError("unavailable", `Cannot start ${id}: ${tail}`));
+      reject(startError(id, seen.trim().split("\n").at(-1) ?? ""));
     };
     follow().catch(reject);
     return promise;

@@ -27,7 +27,7 @@ export interface Listener {
 export interface Sockets {
   /** Connects to `host:port`. Rejects with what the system says; see {@link isRefusal}. */
   connect(address: string): Promise<Socket>;
-  /** Binds `host:port`; throws `invalid_argument` where that cannot be had. */
+  /** Binds `host:port`; throws `address_in_use` or `invalid_argument` where that cannot be had. */
   listen(address: string): Listener;
 }
 
@@ -41,7 +41,7 @@ export async function connectTcp(address: string): Promise<Socket> {
   return socket;
 }
 
-/** Binds `host:port`; throws `invalid_argument` where that cannot be had. */
+/** Binds `host:port`; throws `address_in_use` or `invalid_argument` where that cannot be had. */
 export function listenTcp(address: string): Listener {
   const wanted = parseAddress(address);
   const listener = bind(wanted, address);
@@ -63,9 +63,13 @@ function bind(wanted: { hostname: string; port: number }, address: string): Deno
   } catch (thrown) {
     const taken = thrown instanceof Deno.errors.AddrInUse;
     const state = taken ? "the address is in use" : String(thrown);
-    throw new TrilogError("invalid_argument", `Cannot listen on ${address}: ${state}`, {
-      cause: thrown,
-    });
+    throw new TrilogError(
+      taken ? "address_in_use" : "invalid_argument",
+      `Cannot listen on ${address}: ${state}`,
+      {
+        cause: thrown,
+      },
+    );
   }
 }
 

@@ -71,6 +71,9 @@ Deno.test("up prints how to start a server that died, or starts it itself", asyn
     const broker = processes.find(({ id }) => id === "b2")!;
     Deno.kill(broker.pid, "SIGKILL");
     await running.line("stderr", /^b2 has ended/);
+    const { text } = await running.line("stderr", /^b2 is back: process \d+$/);
+    const pid = Number(text.split(" ").at(-1));
+    assert(pid !== broker.pid && isAlive(pid), text);
     await eventually("b2 to be alive again", async () => {
       const args = ["cluster", "status", "--json", "--bootstrap", bootstrap];
       const { brokers } = JSON.parse((await harness.run(args)).stdout);
@@ -81,15 +84,22 @@ Deno.test("up prints how to start a server that died, or starts it itself", asyn
   });
 });
 
-Deno.test("up with --json off prints a table and the word ready", async () => {
+Deno.test("up prints a table and the word ready; a second one on its ports names server and address", async () => {
   await withHarness(async (harness) => {
     const data = harness.temporaryDirectory();
-    const flags = ["--data", data, "--base-port", String(portBlock())];
-    const running = harness.start("up", ...flags);
+    const base = ["--base-port", String(portBlock())];
+    const running = harness.start("up", "--data", data, ...base);
     await running.line("stdout", /^ready$/, { patienceMs: 60_000 });
     const table = running.lines("stdout");
     assert(/^ROLE +ID +ADDRESS +HTTP +PID$/.test(table[0]), table[0]);
     assertEquals(table.filter((line) => line.startsWith("broker")).length, 3);
+    const second = await harness.run(["up", "--data", harness.temporaryDirectory(), ...base]);
+    const complaint = new RegExp(
+      "^trilog: Cannot start [mb][123]: cannot listen on 127\\.0\\.0\\.1:\\d+: " +
+        "the address is in use \\(address_in_use\\)\n$",
+    );
+    assert(complaint.test(second.stderr), second.stderr);
+    assertEquals([second.code, second.stdout], [1, ""]);
     assertEquals(await running.terminate(), 0);
   });
 });
