@@ -234,7 +234,7 @@ Deno.test("two listeners cannot have the same address", async () => {
     await Promise.resolve();
     new TestNode({ listen: node.address });
   }, TrilogError);
-  assertEquals(error.code, "invalid_argument");
+  assertEquals(error.code, "address_in_use");
   assertEquals(error.message, `Cannot listen on ${node.address}: the address is in use`);
   assertEquals(node.address === LOOPBACK, false);
   await node.close();
