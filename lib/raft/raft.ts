@@ -155,6 +155,16 @@ export class Raft {
     return isIdle(this.core);
   }
 
+  /** Leader: whether every other member, learners included, has answered at or after `ms`. */
+  heardAllSince(ms: number): boolean {
+    const { leadership } = this.core;
+    if (leadership === null) return false;
+    for (const { lastHeardMs } of leadership.progress.values()) {
+      if (lastHeardMs === null || lastHeardMs < ms) return false;
+    }
+    return true;
+  }
+
   /** A picture of the present state; costs more than a step, so not for every message. */
   status(): RaftStatus {
     return statusOf(this.core);

@@ -7,9 +7,12 @@
  * a follower that agrees does the same. Every beat carries a digest of the groups that the sender
  * holds at rest as leader together with the receiver; the receiver's reply carries its digest of
  * those it holds at rest under that leader. Digests differ when a frame was lost or a group
- * moved on: then both sides wake what they share, and Raft's own heartbeats sort it out. A process
- * that hears no beats wakes its followers, one that gets no replies wakes its leaders: so neither
- * elections nor check-quorum are ever later than a beat timeout behind an awake group's.
+ * moved on: then both sides wake what they share, and Raft's own heartbeats sort it out.
+ *
+ * Only a beat vouches for a leader, and only a reply for a follower: other frames show that the
+ * process lives, not that its replica of a group does. A process that gets no beats wakes its
+ * followers, one that gets no replies wakes its leaders: so neither elections nor check-quorum are
+ * ever later than a beat timeout behind an awake group's. DESIGN.md has the states and windows.
  */
 
 import type { Logger } from "../base/logger.ts";
@@ -20,6 +23,8 @@ import type { Replica } from "./replica.ts";
 
 export interface BeatContext {
   readonly logger: Logger;
+  /** Monotonic time. */
+  nowMs(): number;
   send(to: ReplicaId, group: string, body: Packable): void;
   replica(group: string): Replica | undefined;
   /** The replica ticks again. */
@@ -36,9 +41,12 @@ export interface BeatTiming {
   readonly restAfterMs: number;
 }
 
-/** What one process shares with another, seen from here. */
+/** What one process shares with another, as known here. */
 interface PeerProcess {
-  lastHeardMs: number;
+  /** When it last vouched for the groups that it leads: by a beat, or by asking for rest. */
+  lastBeatMs: number;
+  /** When it last answered a beat, or when beats to it began. */
+  lastReplyMs: number;
   lastSentMs: number;
   sequence: number;
   /** Groups at rest that are led here, and the digest of them. */
@@ -60,25 +68,20 @@ export class Beats {
     private readonly timing: BeatTiming,
   ) {}
 
-  /** Any frame of a peer is a sign of life. */
-  heard(from: ReplicaId, nowMs: number): void {
-    this.peer(from).lastHeardMs = nowMs;
-  }
-
   /**
-   * Puts a quiet leader's group to rest where every member's process is alive; tells whether it
-   * did. Only for a replica whose core has nothing left to send: what followed would wake others.
+   * Puts a quiet leader's group to rest where every member's replica has answered since the group
+   * was last awake; returns whether it did. Only for a replica whose core has nothing left to send:
+   * what followed would wake others.
    */
   tryRest(replica: Replica, nowMs: number): boolean {
     if (nowMs - replica.lastActiveMs < this.timing.restAfterMs) return false;
     const raft = replica.raft;
     if (raft.role !== "leader" || !raft.isIdle) return false;
-    const others = membersBut(replica, this.self);
-    for (const other of others) {
-      if (nowMs - this.peer(other).lastHeardMs > this.timing.timeoutMs) return false;
-    }
-    for (const other of others) {
+    const sinceMs = Math.max(nowMs - this.timing.timeoutMs, replica.awakeSinceMs);
+    if (!raft.heardAllSince(sinceMs)) return false;
+    for (const other of membersBut(replica, this.self)) {
       const peer = this.peer(other);
+      if (peer.led.size === 0) peer.lastReplyMs = nowMs;
       peer.ledDigest = put(peer.led, peer.ledDigest, replica.group, raft.term);
       const rest = restCodec.encode({ term: raft.term, lastIndex: raft.lastIndex });
       this.context.send(other, replica.group, [FrameKind.rest, rest]);
@@ -88,7 +91,7 @@ export class Beats {
   }
 
   /** A leader asks for rest: agreed only where this replica sees exactly the same. */
-  onRest(from: ReplicaId, replica: Replica, { term, lastIndex }: Rest): void {
+  onRest(from: ReplicaId, replica: Replica, { term, lastIndex }: Rest, nowMs: number): void {
     const raft = replica.raft;
     const agreed = raft.role === "follower" && raft.term === term && raft.leader === from &&
       raft.lastIndex === lastIndex && raft.isIdle;
@@ -97,6 +100,7 @@ export class Beats {
       return;
     }
     const peer = this.peer(from);
+    peer.lastBeatMs = nowMs;
     peer.followedDigest = put(peer.followed, peer.followedDigest, replica.group, term);
     this.setResting(replica);
   }
@@ -105,6 +109,7 @@ export class Beats {
   wake(replica: Replica): void {
     if (!replica.resting) return;
     replica.resting = false;
+    replica.awakeSinceMs = this.context.nowMs();
     for (const peer of this.peers.values()) {
       peer.ledDigest = take(peer.led, peer.ledDigest, replica.group);
       peer.followedDigest = take(peer.followed, peer.followedDigest, replica.group);
@@ -117,10 +122,8 @@ export class Beats {
   wakeAllWith(peer: ReplicaId): void {
     const shared = this.peers.get(peer);
     if (shared === undefined) return;
-    for (const group of [...shared.led.keys(), ...shared.followed.keys()]) {
-      const replica = this.context.replica(group);
-      if (replica !== undefined) this.wake(replica);
-    }
+    this.wakeGroups(shared.led);
+    this.wakeGroups(shared.followed);
   }
 
   /** A group leaves this process. */
@@ -131,14 +134,18 @@ export class Beats {
     }
   }
 
-  /** Sends what is due and notices who fell silent; call it every tick. */
+  /** Sends what is due and notices silent peers; call it every tick. */
   tick(nowMs: number): void {
+    const { logger } = this.context;
+    const { timeoutMs } = this.timing;
     for (const [id, peer] of this.peers) {
-      if (peer.led.size + peer.followed.size === 0) continue;
-      if (nowMs - peer.lastHeardMs > this.timing.timeoutMs) {
-        this.context.logger.debug("no beats: waking what rests with it", { peer: id });
-        this.wakeAllWith(id);
-        continue;
+      if (peer.followed.size > 0 && nowMs - peer.lastBeatMs > timeoutMs) {
+        logger.debug("no beats: waking the groups that it led", { peer: id });
+        this.wakeGroups(peer.followed);
+      }
+      if (peer.led.size > 0 && nowMs - peer.lastReplyMs > timeoutMs) {
+        logger.debug("no replies to beats: waking the groups led here", { peer: id });
+        this.wakeGroups(peer.led);
       }
       if (peer.led.size > 0 && nowMs - peer.lastSentMs >= this.timing.beatMs) {
         peer.lastSentMs = nowMs;
@@ -150,25 +157,29 @@ export class Beats {
     }
   }
 
-  onBeat(from: ReplicaId, { sequence, digest }: Beat): void {
+  onBeat(from: ReplicaId, { sequence, digest }: Beat, nowMs: number): void {
     const peer = this.peer(from);
+    peer.lastBeatMs = nowMs;
     const reply = beatCodec.encode({ sequence, digest: peer.followedDigest });
     this.context.send(from, PROCESS_GROUP, [FrameKind.beatReply, reply]);
     if (digest === peer.followedDigest) return;
-    for (const group of [...peer.followed.keys()]) this.wakeGroup(group);
+    this.wakeGroups(peer.followed);
   }
 
-  onBeatReply(from: ReplicaId, { sequence, digest }: Beat): void {
+  onBeatReply(from: ReplicaId, { sequence, digest }: Beat, nowMs: number): void {
     const peer = this.peer(from);
+    peer.lastReplyMs = nowMs;
     // Only the answer to the latest beat can be compared, and only while nothing changed since.
     if (sequence !== peer.sequence || peer.ledDigest !== peer.sentDigest) return;
     if (digest === peer.ledDigest) return;
-    for (const group of [...peer.led.keys()]) this.wakeGroup(group);
+    this.wakeGroups(peer.led);
   }
 
-  private wakeGroup(group: string): void {
-    const replica = this.context.replica(group);
-    if (replica !== undefined) this.wake(replica);
+  private wakeGroups(groups: ReadonlyMap<string, number>): void {
+    for (const group of [...groups.keys()]) {
+      const replica = this.context.replica(group);
+      if (replica !== undefined) this.wake(replica);
+    }
   }
 
   private setResting(replica: Replica): void {
@@ -181,7 +192,8 @@ export class Beats {
     let peer = this.peers.get(id);
     if (peer === undefined) {
       peer = {
-        lastHeardMs: -Infinity,
+        lastBeatMs: -Infinity,
+        lastReplyMs: -Infinity,
         lastSentMs: -Infinity,
         sequence: 0,
         led: new Map(),

@@ -21,6 +21,8 @@ export const FrameKind = {
   wake: 6,
   beat: 7,
   beatReply: 8,
+  /** The sender holds no replica of this group, or has just closed it. */
+  gone: 9,
 } as const;
 
 /** Group of frames that concern two processes rather than one group. */

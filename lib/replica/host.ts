@@ -76,6 +76,7 @@ export class Host implements PeerHandler {
     this.transfers = new SnapshotTransfers({ self: this.self, clock, logger, send });
     this.beats = new Beats(this.self, {
       logger,
+      nowMs: () => clock.monotonicMs(),
       send,
       replica: (group) => this.groups.get(group),
       activate: (replica) => this.active.add(replica),
@@ -102,10 +103,18 @@ export class Host implements PeerHandler {
     return replica;
   }
 
-  /** Closes a group's replica and its store; its files stay. */
+  /**
+   * Closes a group's replica and its store; its files stay. The members that depend on it hear of
+   * it: those that it led, or its leader, need not wait for a timeout.
+   */
   close(group: string): void {
     const replica = this.groups.get(group);
     if (replica === undefined) return;
+    const { leader, membership } = replica.raft;
+    const led = leader === this.self || leader === null;
+    for (const id of led ? Object.keys(membership.nodes) : [leader]) {
+      if (id !== this.self) this.sendGone(id, group);
+    }
     this.groups.delete(group);
     this.active.delete(replica);
     this.dirty.delete(replica);
@@ -113,6 +122,10 @@ export class Host implements PeerHandler {
     this.beats.forgetGroup(replica);
     this.transfers.forgetGroup(replica);
     replica.close();
+  }
+
+  private sendGone(to: ReplicaId, group: string): void {
+    this.options.transport.send(to, group, [FrameKind.gone, null]);
   }
 
   replica(group: string): Replica | undefined {
@@ -160,7 +173,6 @@ export class Host implements PeerHandler {
 
   frame(from: ReplicaId, group: string, body: Packable): void {
     if (this.stopped) return;
-    this.beats.heard(from, this.options.clock.monotonicMs());
     try {
       if (group === PROCESS_GROUP) this.takeProcessFrame(from, body);
       else this.takeGroupFrame(from, group, body);
@@ -191,26 +203,38 @@ export class Host implements PeerHandler {
 
   private takeProcessFrame(from: ReplicaId, body: Packable): void {
     const [kind, content] = split(body);
+    const nowMs = this.options.clock.monotonicMs();
     if (kind === FrameKind.beat) {
-      this.beats.onBeat(from, beatCodec.decode(content, "beat"));
+      this.beats.onBeat(from, beatCodec.decode(content, "beat"), nowMs);
     } else if (kind === FrameKind.beatReply) {
-      this.beats.onBeatReply(from, beatCodec.decode(content, "beat reply"));
+      this.beats.onBeatReply(from, beatCodec.decode(content, "beat reply"), nowMs);
     } else throw new TrilogError("malformed", `Cannot route frame: unknown kind ${kind}`);
   }
 
   private takeGroupFrame(from: ReplicaId, group: string, body: Packable): void {
     const replica = this.groups.get(group);
+    const [kind, content] = split(body);
     if (replica === undefined) {
       this.refused.unknownGroup += 1;
+      if (kind === FrameKind.rest) this.sendGone(from, group);
       return;
     }
-    const [kind, content] = split(body);
     switch (kind) {
       case FrameKind.raft:
         replica.step({ kind: "message", message: messageFromWire(from, this.self, content) });
         break;
       case FrameKind.rest:
-        this.beats.onRest(from, replica, restCodec.decode(content, "rest"));
+        this.beats.onRest(
+          from,
+          replica,
+          restCodec.decode(content, "rest"),
+          this.options.clock.monotonicMs(),
+        );
+        break;
+      case FrameKind.gone:
+        if (replica.isLeader || replica.raft.leader === from) {
+          replica.step({ kind: "peer_unreachable", peer: from });
+        }
         break;
       case FrameKind.wake:
         this.beats.wake(replica);

@@ -77,6 +77,8 @@ export class Replica {
   readonly checkpoints: Checkpoints;
   /** Neither ticked nor heartbeating on its own: the process's beats stand for it. */
   resting = false;
+  /** Host's time when this replica was opened or last stopped resting. */
+  awakeSinceMs: number;
   /** Host's time when more than ticks and heartbeats last happened here. */
   lastActiveMs: number;
 
@@ -104,6 +106,7 @@ export class Replica {
     this.observer = options.observer;
     this.logger = context.logger.with({ group: options.group });
     this.lastActiveMs = context.clock.monotonicMs();
+    this.awakeSinceMs = this.lastActiveMs;
     this.checkpoints = new Checkpoints(this.store, options.compaction, this.logger);
     const restored = this.checkpoints.restoreNewest(this.machine);
     const recovered = this.store.recovered;
