@@ -77,13 +77,20 @@ const move = defineCommand({
       const requestId = newRequestId();
       await ask(movePartitionMethod, { requestId, topic, partition, brokers: flags.to });
       const look = async () => {
-        const { state, voters } = await readPartition(ask, topic, partition);
-        const text = `${args.partition} is ${state}: on ${voters.join(", ") || "nobody"}`;
+        const { row, brokers } = await readPartition(ask, topic, partition);
+        const { state, voters } = row;
+        const dead = flags.to.filter((id) =>
+          brokers.find((broker) => broker.id === id)?.alive === false
+        );
+        const waits = dead.length === 0 ? "" : `; it waits for ${dead.join(", ")}: dead`;
+        const text = `${args.partition} is ${state}: on ${
+          voters.join(", ") || "no broker"
+        }${waits}`;
         const done = [...voters].sort().join() === [...flags.to].sort().join();
         return { text, done };
       };
       if (!await waitUntilDone(terminal, signal, look)) return 0;
-      const row = await readPartition(ask, topic, partition);
+      const { row } = await readPartition(ask, topic, partition);
       await terminal.print(
         json ? JSON.stringify(row) : `${args.partition} is on ${row.voters.join(", ")}`,
       );
@@ -111,7 +118,7 @@ export const command = defineCommand({
 async function readPartition(ask: Ask, topic: string, partition: number) {
   const answer = await ask(clusterStatusMethod, { consistency: "linearizable" });
   const row = partitionRows(answer, topic).find((row) => row.partition === partition);
-  if (row !== undefined) return row;
+  if (row !== undefined) return { row, brokers: answer.brokers };
   throw new TrilogError("no_such_topic", `Cannot watch ${topic}/${partition}: it was deleted`);
 }
 

@@ -36,7 +36,8 @@ export const drain = defineCommand({
       await ask(drainBrokerMethod, { requestId: newRequestId(), broker, draining });
       if (draining) {
         const look = async () => {
-          const { led, held } = await readBroker(ask, broker);
+          const { led, held, draining } = await readBroker(ask, broker);
+          if (!draining) throw cancelled(broker);
           const text = `${broker} leads ${counted(led, "partition")} and holds ` +
             counted(held, "replica");
           return { text, done: held === 0 };
@@ -91,6 +92,11 @@ export const rebalance = defineCommand({
       return exitStatus.done;
     }),
 });
+
+function cancelled(broker: string): TrilogError {
+  const state = "another command has cancelled it";
+  return new TrilogError("cancelled", `Cannot wait for the drain of broker ${broker}: ${state}`);
+}
 
 async function readBroker(ask: Ask, id: string) {
   const { brokers } = await ask(clusterStatusMethod, { consistency: "linearizable" });

@@ -5,7 +5,7 @@ import { TrilogError } from "../base/errors.ts";
 import { isValidName, limits } from "../base/limits.ts";
 import { type Changed, changedCodec, type Command } from "./command.ts";
 import { wantReplicas } from "./moves.ts";
-import { least } from "./placement.ts";
+import { isUsable, least } from "./placement.ts";
 import type { Broker, MetadataState, MetadataView } from "./state.ts";
 import { placementBrokers } from "./topics.ts";
 
@@ -84,16 +84,16 @@ export function held(state: MetadataView, replicaId: string): number {
   return count;
 }
 
+/** Whatever the broker holds: without three others no partition could be placed any more. */
 function refuseTooFewOthers(state: MetadataView, broker: Broker): void {
   const others =
-    placementBrokers(state).filter(({ replicaId, usable }) =>
-      usable && replicaId !== broker.replicaId
-    ).length;
-  if (others >= limits.partitionReplicas || held(state, broker.replicaId) === 0) return;
+    placementBrokers(state).filter((load) => isUsable(load) && load.replicaId !== broker.replicaId)
+      .length;
+  if (others >= limits.partitionReplicas) return;
   throw new TrilogError(
     "not_enough_brokers",
     `Cannot drain broker ${broker.id}: ${others} others are alive and stay, ` +
-      `${limits.partitionReplicas} are needed for its replicas`,
+      `${limits.partitionReplicas} are needed for the replicas of a partition`,
   );
 }
 
@@ -102,7 +102,7 @@ function leadElsewhere(state: MetadataState, replicaId: string): void {
     topic.partitions.forEach(({ replicas }, partition) => {
       if (replicas[0] !== replicaId) return;
       const others = placementBrokers(state).filter((load) =>
-        load.usable && replicas.includes(load.replicaId)
+        isUsable(load) && replicas.includes(load.replicaId)
       );
       if (others.length === 0) return;
       const first = least(others, ({ leaders, replicas }) => [leaders, replicas]).replicaId;

@@ -9,6 +9,7 @@ import { TrilogError } from "../base/errors.ts";
 import { isValidName, limits } from "../base/limits.ts";
 import { type Changed, changedCodec, type Command } from "./command.ts";
 import {
+  type Broker,
   type MetadataState,
   type MetadataView,
   type Partition,
@@ -144,6 +145,7 @@ function newPlaces(state: MetadataState, partition: Partition, fields: PlaceFiel
       const shown = isValidName(id) ? ` ${id}` : " of that name";
       throw new TrilogError("no_such_broker", `Cannot ${act}: there is no broker${shown}`);
     }
+    if (!partition.replicas.includes(broker.replicaId)) refuseNewReplica(state, act, broker);
     if (state.tombstones.has(tombstoneKey(broker.replicaId, partition.groupId))) {
       throw new TrilogError(
         "unavailable",
@@ -152,4 +154,11 @@ function newPlaces(state: MetadataState, partition: Partition, fields: PlaceFiel
     }
     return broker.replicaId;
   });
+}
+
+/** A broker that has no replica of the partition yet must be able to make one. */
+function refuseNewReplica(state: MetadataView, act: string, { id, alive }: Broker): void {
+  if (alive && !state.draining.has(id)) return;
+  const why = alive ? "is being drained (cluster drain --cancel ends that)" : "is dead";
+  throw new TrilogError("unavailable", `Cannot ${act}: broker ${id} ${why}`, { retryable: false });
 }

@@ -13,24 +13,31 @@ export interface PlacementBroker {
   readonly replicaId: string;
   /** Failure domain; brokers without one count as a domain each. */
   readonly rack: string;
-  /** Alive and not being emptied. */
-  readonly usable: boolean;
+  readonly alive: boolean;
+  /** Being emptied: it gets nothing new. */
+  readonly draining: boolean;
   /** Replicas placed on it, and partitions whose preferred leader it is. */
   readonly replicas: number;
   readonly leaders: number;
 }
 
+/** Alive, and not being emptied. */
+export function isUsable({ alive, draining }: PlacementBroker): boolean {
+  return alive && !draining;
+}
+
 /**
  * Replica ids for each of `partitions` new partitions, the preferred leader first. Brokers that
- * are dead or being emptied are used only as far as there are not enough others. Needs at least `replicas` brokers.
+ * are being emptied are not used; dead ones only as far as there are not enough others. Needs at
+ * least `replicas` brokers that are not being emptied.
  */
 export function placePartitions(
   brokers: readonly PlacementBroker[],
   partitions: number,
   replicas: number,
 ): string[][] {
-  assert(brokers.length >= replicas, "each replica has a broker of its own");
-  const loads = brokers.map((broker) => ({ ...broker }));
+  const loads = brokers.filter(({ draining }) => !draining).map((broker) => ({ ...broker }));
+  assert(loads.length >= replicas, "each replica has a broker of its own");
   loads.sort((left, right) => left.replicaId < right.replicaId ? -1 : 1);
   return Array.from({ length: partitions }, () => placeOne(loads, replicas));
 }
@@ -38,13 +45,13 @@ export function placePartitions(
 export type Load = { -readonly [Field in keyof PlacementBroker]: PlacementBroker[Field] };
 
 function placeOne(loads: readonly Load[], replicas: number): string[] {
-  const leader = least(loads, (load) => [Number(!load.usable), load.leaders, load.replicas]);
+  const leader = least(loads, (load) => [Number(!load.alive), load.leaders, load.replicas]);
   leader.leaders += 1;
   const chosen = [leader];
   while (chosen.length < replicas) {
     const rest = loads.filter((load) => !chosen.includes(load));
     chosen.push(least(rest, (load) => [
-      Number(!load.usable),
+      Number(!load.alive),
       sharedRacks(load, chosen),
       load.replicas,
       load.leaders,

@@ -10,6 +10,7 @@ import { limits } from "../base/limits.ts";
 import { type Changed, changedCodec, type Command } from "./command.ts";
 import { existingPartition, mayHold } from "./moves.ts";
 import type { MetadataState, MetadataView, Partition } from "./state.ts";
+import { isUsable } from "./placement.ts";
 import { placementBrokers } from "./topics.ts";
 
 export interface RecoverFields {
@@ -88,7 +89,7 @@ function newReplicas(state: MetadataState, partition: Partition, survivor: strin
     replicaId !== survivor && mayHold(state, replicaId, groupId)
   );
   const cost = (load: typeof loads[number]) => [
-    Number(!load.usable),
+    Number(!isUsable(load)),
     Number(!partition.replicas.includes(load.replicaId)),
     load.replicas,
   ];

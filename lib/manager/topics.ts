@@ -14,7 +14,7 @@ import {
   type TopicSettings,
 } from "./state.ts";
 
-/** Registered brokers that must be alive before partitions are placed: a majority of replicas. */
+/** Registered brokers, drained ones aside, that must be alive before partitions are placed: a majority of replicas. */
 const LIVING_BROKERS = Math.floor(limits.partitionReplicas / 2) + 1;
 
 export interface CreateTopicFields {
@@ -132,7 +132,8 @@ export function placementBrokers(state: MetadataView): PlacementBroker[] {
   return state.sortedBrokers().map(({ id, replicaId, rack, alive }) => ({
     replicaId,
     rack,
-    usable: alive && !state.draining.has(id),
+    alive,
+    draining: state.draining.has(id),
     replicas: replicas.get(replicaId) ?? 0,
     leaders: leaders.get(replicaId) ?? 0,
   }));
@@ -179,11 +180,14 @@ function refusePartitionCount(act: string, partitions: number): void {
 }
 
 function refuseTooFewBrokers(act: string, state: MetadataState): void {
-  const living = [...state.brokers.values()].filter((broker) => broker.alive).length;
-  if (state.brokers.size >= limits.partitionReplicas && living >= LIVING_BROKERS) return;
+  const staying = [...state.brokers.values()].filter(({ id }) => !state.draining.has(id));
+  const living = staying.filter(({ alive }) => alive).length;
+  if (staying.length >= limits.partitionReplicas && living >= LIVING_BROKERS) return;
+  const drained = [...state.draining].sort().join(", ");
   throw new TrilogError(
     "not_enough_brokers",
-    `Cannot ${act}: ${state.brokers.size} brokers are registered and ${living} are alive, ` +
-      `${limits.partitionReplicas} and ${LIVING_BROKERS} are needed`,
+    `Cannot ${act}: ${staying.length} brokers are registered and ${living} of them are alive, ` +
+      `${limits.partitionReplicas} and ${LIVING_BROKERS} are needed` +
+      (drained === "" ? "" : ` (not counted, since they are drained: ${drained})`),
   );
 }

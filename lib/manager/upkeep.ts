@@ -4,13 +4,15 @@
  * that returns a few moves; it is asked again and again, so nothing depends on a plan being
  * finished.
  *
- * Replicas are moved a few partitions at a time, since each move copies a log. Leaderships are
- * evened out when no replica is on its way; that copies nothing.
+ * Replicas are moved a few partitions at a time, since each move copies a log: first those that
+ * share a rack although another one is free, then those that even out the load. The second kind
+ * never shares a rack more than before, so the two come to an end. Leaderships are evened out when
+ * no replica is on its way; that copies nothing.
  */
 
 import type { Rearrangement } from "./moves.ts";
 import { mayHold } from "./moves.ts";
-import { least, type Load, sharedRacks } from "./placement.ts";
+import { isUsable, least, type Load, sharedRacks } from "./placement.ts";
 import { lostMajority } from "./recoveries.ts";
 import type { MetadataView, Partition } from "./state.ts";
 import { placementBrokers } from "./topics.ts";
@@ -60,8 +62,7 @@ class Planner {
   private slots: number;
 
   constructor(private readonly state: MetadataView, private readonly wish: UpkeepWish) {
-    this.loads = placementBrokers(state).filter(({ usable }) => usable)
-      .map((load) => ({ ...load }));
+    this.loads = placementBrokers(state).filter(isUsable).map((load) => ({ ...load }));
     this.partitions = allPartitions(state);
     this.busy = onTheirWay(state).length;
     this.slots = Math.max(0, wish.atOnce - this.busy);
@@ -70,6 +71,7 @@ class Planner {
   plan(): Rearrangement[] {
     for (const partition of this.partitions) this.replaceLost(partition);
     if (this.mayRebalance()) {
+      while (this.slots > 0 && this.spreadOneOverRacks()) this.slots -= 1;
       this.evenOutReplicas();
       const still = this.busy === 0 && this.moved.size === 0;
       if (still || this.wish.atOnce === Infinity) this.evenOutLeaders();
@@ -152,6 +154,35 @@ class Planner {
     return isSettled(partition) &&
       (this.wish.rebalancing === "all" || !this.state.pinned.has(partition.groupId)) &&
       partition.replicas.every((id) => this.state.brokerOf(id)?.alive === true && !this.isLost(id));
+  }
+
+  /** Moves one replica that shares its rack to a broker in a rack that is shared less. */
+  private spreadOneOverRacks(): boolean {
+    for (const partition of this.partitions) {
+      if (!this.mayEvenOut(partition) || this.moved.has(partition.groupId)) continue;
+      // The preferred leader stays where it can.
+      for (const leaving of partition.replicas.toReversed()) {
+        const target = this.freerRack(partition, leaving);
+        if (target === null) continue;
+        this.move(partition, partition.replicas.map((id) => id === leaving ? target : id));
+        return true;
+      }
+    }
+    return false;
+  }
+
+  private freerRack({ groupId, replicas }: Partition, leaving: string): string | null {
+    const giver = this.loads.find(({ replicaId }) => replicaId === leaving)!;
+    const staying = this.loads.filter(({ replicaId }) =>
+      replicaId !== leaving && replicas.includes(replicaId)
+    );
+    const shared = sharedRacks(giver, staying);
+    const freer = this.loads.filter((load) =>
+      !replicas.includes(load.replicaId) && sharedRacks(load, staying) < shared &&
+      mayHold(this.state, load.replicaId, groupId)
+    );
+    if (freer.length === 0) return null;
+    return least(freer, (load) => [sharedRacks(load, staying), load.replicas]).replicaId;
   }
 
   private evenOutReplicas(): void {

@@ -5,6 +5,7 @@ import { TrilogError } from "../../lib/base/errors.ts";
 import { drain, held, removeBroker } from "../../lib/manager/drains.ts";
 import { leap } from "../../lib/manager/leaps.ts";
 import { MetadataMachine } from "../../lib/manager/metadata.ts";
+import { place } from "../../lib/manager/moves.ts";
 import { recover } from "../../lib/manager/recoveries.ts";
 import { assignmentsView } from "../../lib/manager/views.ts";
 import { type Cluster, clusterOf } from "./fixture.ts";
@@ -55,6 +56,39 @@ Deno.test("new partitions avoid a draining broker", () => {
   cluster.run(drain, { broker: "b4", draining: true });
   cluster.createTopic("u", 3);
   assertEquals(held(cluster.machine.state, "r-b4"), 0);
+});
+
+Deno.test("without three brokers that stay no topic is made, and the third of three is not drained", () => {
+  const four = reported(4);
+  four.run(drain, { broker: "b4", draining: true });
+  four.declareDead("r-b3");
+  four.createTopic("u", 3);
+  assertEquals(held(four.machine.state, "r-b4"), 0, "a dead broker is taken before a drained one");
+  const three = clusterOf(3);
+  const draining = (broker: string) => three.run(drain, { broker, draining: true });
+  assertEquals(refusal(() => draining("b3")), "not_enough_brokers", "it holds nothing");
+  three.register("b4");
+  draining("b3");
+  three.run(removeBroker, { broker: "b4" });
+  assertEquals(refusal(() => three.createTopic("t", 1)), "not_enough_brokers");
+  three.run(drain, { broker: "b3", draining: false });
+  three.createTopic("t", 1);
+});
+
+Deno.test("a partition is not moved to a broker that cannot make a replica", () => {
+  const cluster = reported(5);
+  cluster.declareDead("r-b4");
+  cluster.run(drain, { broker: "b5", draining: true });
+  const moveTo = (...brokers: string[]) => {
+    cluster.run(place, { topic: "t", partition: 0, brokers });
+  };
+  const { version } = cluster.machine.state;
+  assertEquals(refusal(() => moveTo("b1", "b2", "b4")), "unavailable", "dead");
+  assertEquals(refusal(() => moveTo("b1", "b2", "b5")), "unavailable", "drained");
+  assertEquals(cluster.machine.state.version, version);
+  cluster.declareDead("r-b3");
+  moveTo("b2", "b1", "b3");
+  assertEquals(cluster.partition("t").replicas, ["r-b2", "r-b1", "r-b3"], "it has one already");
 });
 
 Deno.test("a broker with replicas is not removed, one without is never admitted again", () => {

@@ -3,7 +3,7 @@ import { Prng } from "../../lib/base/prng.ts";
 import { type PlacementBroker, placePartitions } from "../../lib/manager/placement.ts";
 
 function broker(replicaId: string, more: Partial<PlacementBroker> = {}): PlacementBroker {
-  return { replicaId, rack: "", usable: true, replicas: 0, leaders: 0, ...more };
+  return { replicaId, rack: "", alive: true, draining: false, replicas: 0, leaders: 0, ...more };
 }
 
 function count(lists: readonly (readonly string[])[], id: string): number {
@@ -37,10 +37,22 @@ Deno.test("with two racks no rack holds all of a partition", () => {
 });
 
 Deno.test("dead brokers are used only where the living are too few, and never lead", () => {
-  const dead = [broker("a", { usable: false }), broker("b"), broker("c")];
+  const dead = [broker("a", { alive: false }), broker("b"), broker("c")];
   for (const ids of placePartitions(dead, 4, 3)) assert(ids[0] !== "a" && ids.includes("a"));
   const spare = [...dead, broker("d")];
   assertEquals(count(placePartitions(spare, 10, 3), "a"), 0);
+});
+
+Deno.test("a broker that is being drained gets nothing, although it is alive and another one is dead", () => {
+  const brokers = [
+    broker("a", { draining: true }),
+    broker("b", { alive: false }),
+    broker("c"),
+    broker("d"),
+  ];
+  for (const ids of placePartitions(brokers, 4, 3)) {
+    assertEquals([...ids].sort(), ["b", "c", "d"]);
+  }
 });
 
 Deno.test("a new broker takes what the others have more", () => {

@@ -174,6 +174,29 @@ Deno.test("evening out never puts more replicas of a partition into one rack", (
   assertEquals(counts, [6, 6, 6, 6, 6, 6]);
 });
 
+Deno.test("replicas that share a rack are spread again when a broker of another rack is free", () => {
+  const cluster = clusterOf(0);
+  for (const [at, rack] of ["east", "east", "west", "west", "north", "north"].entries()) {
+    cluster.register(`b${at + 1}`, `r-b${at + 1}`, rack);
+  }
+  cluster.createTopic("t", 15);
+  settle(cluster);
+  const { state } = cluster.machine;
+  const shared = () =>
+    partitions(cluster).filter(({ replicas }) =>
+      new Set(replicas.map((id) => state.brokerOf(id)!.rack)).size < 3
+    ).length;
+  assertEquals(shared(), 0);
+  for (const broker of ["b5", "b6"]) cluster.run(drain, { broker, draining: true });
+  carryOut(cluster, auto);
+  assertEquals(shared(), 15, "two racks are left");
+  for (const broker of ["b5", "b6"]) cluster.run(drain, { broker, draining: false });
+  carryOut(cluster, auto);
+  assertEquals(shared(), 0);
+  const counts = Object.values(loads(cluster)).map(([replicas]) => replicas);
+  assert(Math.max(...counts) - Math.min(...counts) <= 1, `${counts}`);
+});
+
 Deno.test("a plan of another term, or for another placement, changes nothing", () => {
   const cluster = settled(3, 10);
   cluster.register("b4");
@@ -191,14 +214,23 @@ Deno.test("a plan of another term, or for another placement, changes nothing", (
 Deno.test("whatever happens to brokers, upkeep comes to an end with even loads and nothing lost", () => {
   for (let seed = 0; seed < 40; seed += 1) {
     const random = new Prng(seed);
-    const cluster = settled(random.between(4, 7), random.between(1, 12));
+    const racks = random.chance(0.5) ? ["", "", ""] : ["east", "west", "north"];
+    const cluster = clusterOf(0);
+    const rackOf = (number: number) => racks[number % racks.length];
+    const brokers = random.between(4, 7);
+    for (let number = 1; number <= brokers; number += 1) {
+      cluster.register(`b${number}`, `r-b${number}`, rackOf(number));
+    }
+    cluster.createTopic("t", random.between(1, 12));
+    settle(cluster);
     const { state } = cluster.machine;
     const drained = new Set<string>();
     for (let step = 0; step < 6; step += 1) {
-      const id = `b${random.between(1, 9)}`;
+      const number = random.between(1, 9);
+      const id = `b${number}`;
       const staying = state.sortedBrokers().filter((broker) => !drained.has(broker.id));
       const mayDrain = staying.length > 3 && state.brokers.has(id);
-      if (random.chance(0.5)) cluster.register(id);
+      if (random.chance(0.5)) cluster.register(id, `r-${id}`, rackOf(number));
       else if (mayDrain) {
         cluster.run(drain, { broker: id, draining: true });
         drained.add(id);
@@ -212,6 +244,14 @@ Deno.test("whatever happens to brokers, upkeep comes to an end with even loads a
     const final = Object.entries(loads(cluster));
     for (const [id, load] of final) if (drained.has(id)) assertEquals(load, [0, 0]);
     const counts = final.filter(([id]) => !drained.has(id)).map(([, [replicas]]) => replicas);
-    assert(Math.max(...counts) - Math.min(...counts) <= 1, `seed ${seed}: ${counts}`);
+    if (racks[0] === "") {
+      assert(Math.max(...counts) - Math.min(...counts) <= 1, `seed ${seed}: ${counts}`);
+    }
+    const staying = state.sortedBrokers().filter(({ id }) => !drained.has(id));
+    const free = new Set(staying.map(({ rack, id }) => rack || id)).size;
+    for (const { replicas } of partitions(cluster)) {
+      const used = replicas.map((id) => state.brokerOf(id)!);
+      assertEquals(new Set(used.map(({ rack, id }) => rack || id)).size, Math.min(3, free));
+    }
   }
 });
