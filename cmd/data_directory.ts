@@ -1,10 +1,12 @@
 /** A data directory that is only looked at: for `trilog inspect` and `trilog verify`. */
 
 import { TrilogError } from "../lib/base/errors.ts";
+import { NOTES_FILE, raftGroup, readNotes } from "../lib/broker/hosting_notes.ts";
 import type { Disk } from "../lib/storage/disk.ts";
 import { DenoDisk } from "../lib/storage/deno_disk.ts";
-import type { Fault } from "../lib/storage/inspect.ts";
-import { GROUPS_DIRECTORY, IDENTITY_FILE } from "../lib/storage/layout.ts";
+import type { Fault, GroupCheck } from "../lib/storage/inspect.ts";
+import { GROUPS_DIRECTORY, IDENTITY_FILE, joinPath } from "../lib/storage/layout.ts";
+import { corrupt } from "../lib/storage/record.ts";
 
 /** Throws `invalid_argument` where there is no data directory: none is ever made. */
 export function existingDataDirectory(directory: string): Disk {
@@ -22,6 +24,17 @@ export function existingDataDirectory(directory: string): Disk {
   }
   return disk;
 }
+
+/** A broker's notes on a replica must be readable and belong to the log beside them. */
+const checkNotes: GroupCheck = (disk, { directory, identity }) => {
+  const notes = readNotes(disk, directory);
+  if (notes === null || identity === null || raftGroup(notes) === identity.group) return;
+  const state = `it is of group ${raftGroup(notes)}, the log beside it is of ${identity.group}`;
+  throw corrupt(joinPath(directory, NOTES_FILE), 0, state);
+};
+
+/** What is checked of groups beyond what the storage layer knows. */
+export const groupChecks: readonly GroupCheck[] = [checkNotes];
 
 /** A fault for people; most problems name file and offset themselves. */
 export function faultLine({ file, offset, problem }: Fault): string {

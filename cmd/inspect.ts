@@ -16,7 +16,7 @@ import {
 } from "../lib/storage/inspect.ts";
 import { RecordKind, type StoredRecord } from "../lib/storage/record.ts";
 import { hardStateIn } from "../lib/storage/segment_scan.ts";
-import { existingDataDirectory, faultLine } from "./data_directory.ts";
+import { existingDataDirectory, faultLine, groupChecks } from "./data_directory.ts";
 
 const flags = {
   records: { type: "boolean", help: "list every record of every segment" },
@@ -38,7 +38,7 @@ export const command = defineCommand({
   positionals,
   async run(context) {
     const disk = existingDataDirectory(context.args.directory);
-    const found = inspectDirectory(disk);
+    const found = inspectDirectory(disk, groupChecks);
     const wanted = context.flags.group;
     const groups = found.groups.filter(({ identity }) =>
       wanted === undefined || identity?.group === wanted
@@ -104,7 +104,9 @@ function groupLines(group: GroupInspection): string[] {
     );
   }
   if (unsyncedBytes > 0) lines.push(`  ${unsyncedBytes} bytes at the end were never synced`);
-  lines.push(...faults.map((fault) => `  FAULT ${faultLine(fault)}`));
+  lines.push(
+    ...faults.map((fault) => `  ${fault.harmless ? "harmless:" : "FAULT"} ${faultLine(fault)}`),
+  );
   const right = (title: string) => ({ title, align: "right" as const });
   const columns = ["SEGMENT", right("FIRST"), right("ENTRIES"), right("SIZE"), right("SYNCED")];
   const rows = segments.map(({ file, first, entries, sizeBytes, syncedBytes }) => [

@@ -64,6 +64,7 @@ export class Host implements PeerHandler {
   private readonly pacer: SyncPacer;
   private readonly context: ReplicaContext;
   private turnScheduled = false;
+  private markedAtMs = -Infinity;
   private stopped = false;
   /** Frames for groups that are not here, and frames that made no sense. */
   readonly refused = { unknownGroup: 0, malformed: 0 };
@@ -361,11 +362,19 @@ export class Host implements PeerHandler {
 
   private tick(): void {
     const nowMs = this.options.clock.monotonicMs();
+    this.markLogs(nowMs);
     for (const replica of this.active) {
       const rests = !this.dirty.has(replica) && this.beats.tryRest(replica, nowMs);
       if (!rests) replica.step({ kind: "tick" });
     }
     this.beats.tick(nowMs);
+  }
+
+  /** Groups at rest marked theirs when they fell to rest. */
+  private markLogs(nowMs: number): void {
+    if (nowMs - this.markedAtMs < MARK_EVERY_MS) return;
+    this.markedAtMs = nowMs;
+    for (const replica of this.active) replica.store.mark();
   }
 
   private guarded(run: () => void): void {
@@ -385,6 +394,8 @@ export class Host implements PeerHandler {
 
 const MIN_TICK_MS = 2;
 const TICKS_PER_HEARTBEAT = 5;
+/** How often the logs of groups that are not at rest are marked: see `LogStore.mark`. */
+const MARK_EVERY_MS = 1_000;
 /** A voter that lacks more entries than this is not handed the leadership. */
 const HAND_OVER_LAG = 1_000;
 

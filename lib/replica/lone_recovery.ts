@@ -62,7 +62,8 @@ export interface LoneRecovery {
 /** Looks at a directory without changing it; throws where it is none that can be recovered. */
 export function lookAtLone(disk: Disk): LoneNode {
   const { identity, groups, faults } = inspectDirectory(disk);
-  const fault = faults[0] ?? groups.flatMap((group) => group.faults)[0];
+  const fault = [...faults, ...groups.flatMap((group) => group.faults)]
+    .find(({ harmless }) => !harmless);
   if (fault !== undefined) throw refused("corrupt", `${fault.file}: ${fault.problem}`);
   if (identity === null || identity.cluster === null) {
     throw refused("invalid_argument", "it belongs to no cluster");

@@ -29,6 +29,7 @@ export const Magic = {
   snapshot: "trilogSN",
   identity: "trilogID",
   hosting: "trilogHO",
+  syncMark: "trilogSY",
 } as const;
 export type Magic = typeof Magic[keyof typeof Magic];
 

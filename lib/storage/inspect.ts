@@ -1,7 +1,9 @@
 /**
  * Looking at a data directory without changing it and without its lock: for `trilog inspect` and
- * `trilog verify`. A directory in use may show a tail that is just being written; that is told as
- * bytes not synced, not as a fault.
+ * `trilog verify`. A directory in use changes while it is read: a record may be half written when
+ * it is met, a file may be removed between its listing and its opening. A tail that is just being
+ * written counts as bytes not synced, and anything else as a fault only if later looks at the same
+ * group find it again.
  */
 
 import { TrilogError } from "../base/errors.ts";
@@ -9,7 +11,7 @@ import type { HardState, Index, LogId, Membership, SnapshotMeta } from "../raft/
 import type { Disk } from "./disk.ts";
 import { type GroupDirectory, listGroups } from "./groups.ts";
 import { type Identity, readIdentity } from "./identity.ts";
-import { IDENTITY_FILE, joinPath, parseSnapshotName, snapshotName } from "./layout.ts";
+import { IDENTITY_FILE, indexName, joinPath, parseSnapshotName, snapshotName } from "./layout.ts";
 import {
   corrupt,
   CorruptFileError,
@@ -18,11 +20,18 @@ import {
   type StoredRecord,
 } from "./record.ts";
 import { openSegment, type Segment } from "./segment.ts";
-import { type Chain, findChain, listSegments, type SegmentPlace } from "./segment_chain.ts";
+import {
+  type Chain,
+  checkNewest,
+  findChain,
+  listSegments,
+  type SegmentPlace,
+} from "./segment_chain.ts";
 import { LogIndex, readIndexFile } from "./segment_index.ts";
-import { replayRecords, surveyNewest } from "./segment_scan.ts";
+import { replayRecords, surveyNewest, syncedAtLeast } from "./segment_scan.ts";
 import { openSnapshotFile } from "./snapshot_files.ts";
 import type { GroupIdentity } from "./store.ts";
+import { readSyncMark, type SyncMark } from "./sync_mark.ts";
 
 const WINDOW_BYTES = 1024 * 1024;
 
@@ -33,7 +42,15 @@ export interface Fault {
   /** Byte where it begins; null where the fault has no place inside the file. */
   readonly offset: number | null;
   readonly problem: string;
+  /** Nothing that counts is lost: the next start makes the file anew. */
+  readonly harmless: boolean;
 }
+
+/**
+ * Checks files of a group that the storage layer does not know, or facts beyond its own. Throws
+ * `corrupt` for a fault.
+ */
+export type GroupCheck = (disk: Disk, group: GroupDirectory) => void;
 
 export interface SegmentInspection {
   /** Path relative to the data directory. */
@@ -84,21 +101,53 @@ export interface DirectoryInspection {
 }
 
 /** Everything about a data directory; every record's checksum is verified on the way. */
-export function inspectDirectory(disk: Disk): DirectoryInspection {
+export function inspectDirectory(
+  disk: Disk,
+  checks: readonly GroupCheck[] = [],
+): DirectoryInspection {
   const faults: Fault[] = [];
   const identity = noting(faults, IDENTITY_FILE, () => readIdentity(disk));
-  const groups = listGroups(disk).map((group) => new GroupInspector(disk, group).run(false));
-  return { identity, groups, faults };
+  return { identity, groups: inspectGroups(disk, { thorough: false, checks }), faults };
 }
 
 /** Every fault of a data directory: all checksums, snapshots included, and the log's order. */
-export function verifyDirectory(disk: Disk): Fault[] {
+export function verifyDirectory(disk: Disk, checks: readonly GroupCheck[] = []): Fault[] {
   const faults: Fault[] = [];
   noting(faults, IDENTITY_FILE, () => readIdentity(disk));
-  for (const group of listGroups(disk)) {
-    faults.push(...new GroupInspector(disk, group).run(true).faults);
-  }
+  for (const group of inspectGroups(disk, { thorough: true, checks })) faults.push(...group.faults);
   return faults;
+}
+
+interface Thoroughness {
+  /** Reads the snapshots' whole content as well. */
+  readonly thorough: boolean;
+  readonly checks: readonly GroupCheck[];
+}
+
+function inspectGroups(disk: Disk, how: Thoroughness): GroupInspection[] {
+  return listGroups(disk).map((group) => inspectGroup(disk, group, how));
+}
+
+/** Most looks at a group that is written to meanwhile. */
+const MOST_LOOKS = 5;
+
+/** Looks again while there are faults; those count that every look has found. */
+function inspectGroup(disk: Disk, group: GroupDirectory, how: Thoroughness): GroupInspection {
+  let found = new GroupInspector(disk, group, how).run();
+  for (let look = 1; look < MOST_LOOKS && found.faults.length > 0; look += 1) {
+    const present = listGroups(disk).find(({ number }) => number === group.number);
+    if (present === undefined) return { ...found, faults: [] };
+    const again = new GroupInspector(disk, present, how).run();
+    const faults = again.faults.filter((fault) => found.faults.some((one) => isSame(one, fault)));
+    if (faults.length === found.faults.length) return found;
+    found = { ...again, faults };
+  }
+  return found;
+}
+
+function isSame(left: Fault, right: Fault): boolean {
+  return left.file === right.file && left.offset === right.offset &&
+    left.problem === right.problem;
 }
 
 /** The valid records of one segment in file order, for people to read. */
@@ -147,10 +196,10 @@ function noting<T>(faults: Fault[], file: string, look: () => T): T | null {
 
 function faultOf(thrown: unknown, file: string): Fault {
   if (thrown instanceof CorruptFileError) {
-    return { file: thrown.file, offset: thrown.offset, problem: thrown.message };
+    return { file: thrown.file, offset: thrown.offset, problem: thrown.message, harmless: false };
   }
   if (!(thrown instanceof TrilogError)) throw thrown;
-  return { file, offset: null, problem: thrown.message };
+  return { file, offset: null, problem: thrown.message, harmless: false };
 }
 
 class GroupInspector {
@@ -159,25 +208,47 @@ class GroupInspector {
   private readonly snapshots: SnapshotInspection[] = [];
   private unsyncedBytes = 0;
 
-  constructor(private readonly disk: Disk, private readonly group: GroupDirectory) {}
+  private mark: SyncMark | null = null;
 
-  /** `thorough`: reads the snapshots' whole content as well. */
-  run(thorough: boolean): GroupInspection {
+  constructor(
+    private readonly disk: Disk,
+    private readonly group: GroupDirectory,
+    private readonly how: Thoroughness,
+  ) {}
+
+  run(): GroupInspection {
     const { directory, identity, fault } = this.group;
     if (fault !== null) this.faults.push(faultOf(fault, directory));
-    let log: LogInspection | null = null;
-    if (identity !== null) {
-      const chain = this.note(directory, () => findChain(this.disk, directory, identity, "read"));
-      if (chain !== null) {
-        this.inspectSegments(chain);
-        if (this.faults.length === 0) log = this.note(directory, () => this.replay(chain));
-        chain.newest.file.close();
-      } else this.inspectEachSegment();
-      this.inspectSnapshots(identity, thorough);
-      if (log !== null) this.checkBase(log);
-    }
+    for (const check of this.how.checks) this.note(directory, () => check(this.disk, this.group));
+    const log = identity === null ? null : this.inspectLog(identity);
     const { segments, snapshots, unsyncedBytes, faults } = this;
     return { directory, identity, segments, snapshots, log, unsyncedBytes, faults };
+  }
+
+  private inspectLog(identity: GroupIdentity): LogInspection | null {
+    const { disk, group: { directory } } = this;
+    this.mark = this.noteHarmless(() => readSyncMark(disk, directory, identity));
+    const chain = this.note(directory, () => findChain(disk, directory, identity, "read"));
+    let log: LogInspection | null = null;
+    if (chain !== null) {
+      const newest = chain.newest.header.number;
+      this.note(directory, () => checkNewest(disk, directory, newest, this.mark));
+      this.inspectSegments(chain);
+      const sound = this.faults.every(({ harmless }) => harmless);
+      if (sound) log = this.note(directory, () => this.replay(chain));
+      chain.newest.file.close();
+    } else this.inspectEachSegment();
+    this.inspectSnapshots(identity);
+    if (log !== null) this.checkBase(log);
+    return log;
+  }
+
+  /** Files that only help: damage in them is named, and the next start makes them anew. */
+  private noteHarmless<T>(look: () => T): T | null {
+    const known = this.faults.length;
+    const result = this.note(this.group.directory, look);
+    for (const fault of this.faults.splice(known)) this.faults.push({ ...fault, harmless: true });
+    return result;
   }
 
   private note<T>(file: string, look: () => T): T | null {
@@ -214,11 +285,23 @@ class GroupInspector {
       const { number, first } = place;
       const indexed = closedBytes === null || identity === null
         ? null
-        : readIndexFile(disk, directory, identity, number, closedBytes) !== null;
+        : this.isIndexed(identity, number, closedBytes);
       this.segments.push({ ...counted, number, first, indexed });
     } finally {
       segment.file.close();
     }
+  }
+
+  private isIndexed(identity: GroupIdentity, number: number, closedBytes: number): boolean {
+    const { disk, group: { directory } } = this;
+    if (readIndexFile(disk, directory, identity, number, closedBytes) !== null) return true;
+    const file = joinPath(directory, indexName(number));
+    if (disk.exists(file)) {
+      this.noteHarmless(() => {
+        throw corrupt(file, 0, "the index does not fit its segment, which is scanned instead");
+      });
+    }
+    return false;
   }
 
   /** Walks a segment; notes as faults the bad bytes that were durable. */
@@ -226,7 +309,7 @@ class GroupInspector {
     const file = joinPath(this.group.directory, segment.name);
     const badOffsets: number[] = [];
     const counts = { entries: 0, hardStates: 0, markers: 0 };
-    let syncedBytes = segment.initialBytes;
+    let syncedBytes = syncedAtLeast(segment, this.mark);
     for (const record of walk(segment, file, (offset) => badOffsets.push(offset))) {
       if (record.kind === RecordKind.entry) counts.entries += 1;
       if (record.kind === RecordKind.hardState) counts.hardStates += 1;
@@ -264,7 +347,7 @@ class GroupInspector {
       }
     }
     const path = joinPath(directory, newest.name);
-    const { end } = surveyNewest(newest, path);
+    const { end } = surveyNewest(newest, path, this.mark);
     const { hardState } = replayRecords(newest, path, end, index, "newest");
     return {
       hardState: hardState ?? header.hardState,
@@ -275,8 +358,8 @@ class GroupInspector {
     };
   }
 
-  private inspectSnapshots(identity: GroupIdentity, thorough: boolean): void {
-    const { disk, group } = this;
+  private inspectSnapshots(identity: GroupIdentity): void {
+    const { disk, group, how: { thorough } } = this;
     for (const name of disk.list(group.directory)) {
       const last = parseSnapshotName(name);
       if (last === null) continue;

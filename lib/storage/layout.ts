@@ -9,6 +9,7 @@
  *     00000002.index                         of a closed segment; can be rebuilt
  *     0000000000000041-0000000000000003.snapshot   last index, its term
  *     hosting                                a broker's notes on the replica (lib/broker)
+ *     synced                                 how far the newest segment is synced (sync_mark.ts)
  *     reserve                                space for term and vote on a full disk
  *     set-aside/                             bytes that recovery took out, for people to look at
  *   set-aside-00000001/                      an identity's whole content after rot (identity.ts)
@@ -23,6 +24,7 @@ export const LOCK_FILE = "lock";
 export const IDENTITY_FILE = "identity";
 export const GROUPS_DIRECTORY = "groups";
 export const RESERVE_FILE = "reserve";
+export const SYNC_MARK_FILE = "synced";
 export const SET_ASIDE_DIRECTORY = "set-aside";
 export const TEMPORARY_SUFFIX = ".tmp";
 

@@ -21,6 +21,7 @@ import { assert } from "../base/assert.ts";
 import { utf8, viewOf } from "../base/bytes.ts";
 import { TrilogError } from "../base/errors.ts";
 import type { DiskFile } from "./disk.ts";
+import { RecordSearch } from "./record_search.ts";
 import type { GroupIdentity } from "./store.ts";
 
 export const RECORD_HEADER_BYTES = 40;
@@ -142,12 +143,12 @@ export class RecordWriter {
   }
 }
 
-function setUint64(view: DataView, at: number, value: number): void {
+export function setUint64(view: DataView, at: number, value: number): void {
   view.setUint32(at, value % TWO_32, true);
   view.setUint32(at + 4, Math.floor(value / TWO_32), true);
 }
 
-function getUint64(view: DataView, at: number): number {
+export function getUint64(view: DataView, at: number): number {
   return view.getUint32(at, true) + view.getUint32(at + 4, true) * TWO_32;
 }
 
@@ -194,16 +195,25 @@ export class RecordReader {
     };
   }
 
-  /** The first valid record that starts at or after `from`, found by trying every position. */
+  /**
+   * The first valid record that starts at or after `from`, found by trying every position. Holds
+   * all bytes from there on in memory; a search of the whole file takes time linear in its length.
+   */
   find(from: number): StoredRecord | null {
+    if (from + RECORD_HEADER_BYTES > this.limit) return null;
+    if (!this.load(from, this.limit - from)) return null;
+    if (this.search?.bytes !== this.window) this.search = new RecordSearch(this.window);
     for (let position = from; position + RECORD_HEADER_BYTES <= this.limit; position += 1) {
-      if (!this.load(position, RECORD_HEADER_BYTES)) return null;
-      if (!this.plausible(position - this.start)) continue;
-      const record = this.at(position);
-      if (record !== null) return record;
+      const at = position - this.start;
+      if (!this.plausible(at)) continue;
+      const end = at + RECORD_HEADER_BYTES + this.view.getUint32(at + 4, true);
+      const seed = (this.seed ^ position) >>> 0;
+      if (this.view.getUint32(at, true) !== this.search.checksum(at + 4, end, seed)) continue;
+      return this.at(position);
     }
     return null;
   }
+  private search: RecordSearch | null = null;
 
   /** Cheap checks that most positions fail, before a checksum is computed. */
   private plausible(at: number): boolean {

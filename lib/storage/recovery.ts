@@ -3,8 +3,9 @@
  *
  * Every record says how many bytes of its segment were known to be synced when it was written,
  * and a segment exists under its name only after the one before was synced to its end. So in a
- * closed segment every bad byte is rot. In the newest one, the highest synced position found in
- * any valid record (also in one behind bad bytes: pages may land in any order) draws the line:
+ * closed segment every bad byte is rot. In the newest one, the highest synced position that the
+ * group's mark (sync_mark.ts) or any valid record states (also one behind bad bytes: pages may land
+ * in any order) draws the line:
  *
  *   bad bytes below it        rot: `corrupt` with file and offset; nothing is changed
  *   bad bytes at or after it  never became durable: copied into `set-aside`, then cut
@@ -28,15 +29,17 @@ import {
   segmentName,
   SET_ASIDE_DIRECTORY,
   snapshotName,
+  SYNC_MARK_FILE,
   TEMPORARY_SUFFIX,
 } from "./layout.ts";
-import { corrupt, readOrCorrupt } from "./record.ts";
+import { corrupt, CorruptFileError, readOrCorrupt } from "./record.ts";
 import { createSegment, openSegment, type Segment } from "./segment.ts";
 import { encodeIndexFile, LogIndex, readIndexFile, writeIndexFile } from "./segment_index.ts";
-import { type Chain, findChain, type SegmentPlace } from "./segment_chain.ts";
+import { type Chain, checkNewest, findChain } from "./segment_chain.ts";
 import { replayRecords, significantRecords, type Survey, surveyNewest } from "./segment_scan.ts";
 import type { SnapshotFiles } from "./snapshot_files.ts";
 import type { OpenOptions, RecoveryReport } from "./store.ts";
+import { readSyncMark, type SyncMark } from "./sync_mark.ts";
 
 const NO_MEMBERS: Membership = {
   voters: [],
@@ -54,18 +57,10 @@ export interface SegmentFile {
   bytes: number;
 }
 
-/** Where things stand in the active segment. */
-export interface ActiveEnds {
-  /** Its header included. */
-  readonly records: number;
-  /** End of the last record that is no marker. */
-  readonly significantEnd: number;
-  /** Highest synced position that a record states. */
-  readonly recordedSynced: number;
-}
-
-export interface RecoveredLog extends ActiveEnds {
+export interface RecoveredLog {
   readonly active: Segment;
+  /** Records of the active segment, its header included. */
+  readonly records: number;
   /** All segments, ascending; the last one is `active`. */
   readonly segments: SegmentFile[];
   readonly index: LogIndex;
@@ -102,11 +97,13 @@ class Recovery {
     this.repairs = [];
     this.records = 0;
     const names = disk.list(options.directory);
+    const mark = this.readMark();
     const found = findChain(disk, options.directory, options.identity, "write");
-    if (found === null) return this.createLog(names);
+    if (found === null) return this.createLog(names, mark);
     let recovered: RecoveredLog | null = null;
     try {
-      recovered = this.recover(found, names);
+      checkNewest(disk, options.directory, found.newest.header.number, mark);
+      recovered = this.recover(found, names, mark);
     } finally {
       if (recovered === null) found.newest.file.close();
     }
@@ -123,10 +120,23 @@ class Recovery {
     return joinPath(this.options.directory, name);
   }
 
-  private createLog(names: readonly string[]): RecoveredLog {
+  /** A mark that cannot be read costs its evidence: the records must do without. */
+  private readMark(): SyncMark | null {
+    const { disk, options: { directory, identity } } = this;
+    try {
+      return readSyncMark(disk, directory, identity);
+    } catch (thrown) {
+      if (!(thrown instanceof CorruptFileError)) throw thrown;
+      this.note(`the mark of the synced position is not used: ${thrown.message}`);
+      return null;
+    }
+  }
+
+  private createLog(names: readonly string[], mark: SyncMark | null): RecoveredLog {
     const { disk, options } = this;
     const remains = names.find((name) =>
-      parseSnapshotName(name) !== null || parseIndexName(name) !== null
+      parseSnapshotName(name) !== null || parseIndexName(name) !== null ||
+      (name === SYNC_MARK_FILE && mark !== null)
     );
     if (remains !== undefined) {
       throw corrupt(this.path(remains), 0, "its log, with term and vote, is missing");
@@ -147,14 +157,18 @@ class Recovery {
       lastTimeMs: 0,
     });
     const index = new LogIndex(0, null, membership, 0);
-    return this.result(active, [], index, hardState, freshEnds(active));
+    return this.result(active, [], index, hardState, 1);
   }
 
-  private recover(found: Chain, names: readonly string[]): RecoveredLog | null {
+  private recover(
+    found: Chain,
+    names: readonly string[],
+    mark: SyncMark | null,
+  ): RecoveredLog | null {
     const { newest } = found;
     const { header } = newest;
     const path = this.path(newest.name);
-    const survey = surveyNewest(newest, path);
+    const survey = surveyNewest(newest, path, mark);
     const hasTail = survey.significantEnd > survey.synced;
     const start = found.places[0].first - 1;
     const index = new LogIndex(start, header.base, header.baseMembership, header.lastTimeMs);
@@ -166,7 +180,6 @@ class Recovery {
     const hardState = replayed.hardState ?? header.hardState;
     if (!hasTail) this.checkComplete(found, index);
     // Up to here nothing on the disk was changed: rot is shown to people as it was found.
-    for (const place of found.empty) this.setAsideEmpty(place);
     if (survey.end < survey.size) this.setAside(newest, survey);
     if (hasTail) {
       this.moveTail(newest, survey, index, hardState);
@@ -178,11 +191,7 @@ class Recovery {
     this.removeUnneeded(found, names);
     segments.push({ number: header.number, first: header.first, bytes: survey.end });
     const commit = Math.min(hardState.commit, index.lastIndex);
-    return this.result(newest, segments, index, { ...hardState, commit }, {
-      records: replayed.records,
-      significantEnd: survey.significantEnd,
-      recordedSynced: survey.synced,
-    });
+    return this.result(newest, segments, index, { ...hardState, commit }, replayed.records);
   }
 
   /** Takes the closed segments into `index`, oldest first. */
@@ -271,15 +280,6 @@ class Recovery {
     if (leftovers.length > 0) this.note(`${leftovers.length} superseded segments are removed`);
   }
 
-  /** An empty newest file: its creation was cut short, nothing in it was ever acknowledged. */
-  private setAsideEmpty({ number, first }: SegmentPlace): void {
-    const name = segmentName(number, first);
-    this.makeSetAside();
-    this.disk.rename(this.path(name), this.path(`${SET_ASIDE_DIRECTORY}/${name}`));
-    this.disk.syncDirectory(this.options.directory);
-    this.note(`${name} was empty and is set aside`);
-  }
-
   /** Keeps a copy of the bytes that never became durable, for people to look at. */
   private setAside(newest: Segment, scan: Survey): void {
     const bytes = new Uint8Array(scan.size - scan.end);
@@ -349,23 +349,14 @@ class Recovery {
     segments: SegmentFile[],
     index: LogIndex,
     hardState: HardState,
-    ends: ActiveEnds,
+    activeRecords: number,
   ): RecoveredLog {
     const { number, first } = active.header;
     if (segments.length === 0) segments.push({ number, first, bytes: active.initialBytes });
     const { bytesSetAside, notes, records } = this;
     const report = { segments: segments.length, records, bytesSetAside, notes };
-    return { active, segments, index, hardState, report, ...ends };
+    return { active, records: activeRecords, segments, index, hardState, report };
   }
-}
-
-/** Where things stand in a segment that was just made. */
-export function freshEnds(active: Segment): ActiveEnds {
-  return {
-    records: 1,
-    significantEnd: active.initialBytes,
-    recordedSynced: active.initialBytes,
-  };
 }
 
 function checkFollows(path: string, first: Index, index: LogIndex): void {

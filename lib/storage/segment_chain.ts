@@ -2,9 +2,11 @@
 
 import type { Index } from "../raft/types.ts";
 import type { Disk } from "./disk.ts";
-import { joinPath, parseSegmentName, segmentName } from "./layout.ts";
+import { joinPath, parseIndexName, parseSegmentName, SYNC_MARK_FILE } from "./layout.ts";
+import { corrupt } from "./record.ts";
 import { openSegment, type Segment } from "./segment.ts";
 import type { GroupIdentity } from "./store.ts";
+import type { SyncMark } from "./sync_mark.ts";
 
 /** A segment file, as its name says. */
 export interface SegmentPlace {
@@ -23,8 +25,6 @@ export interface Chain {
   readonly newest: Segment;
   /** Older files: below a fresh start, or below a gap that an interrupted removal left. */
   readonly leftovers: readonly SegmentPlace[];
-  /** Empty files after `newest`. */
-  readonly empty: readonly SegmentPlace[];
 }
 
 /** Segment files of a directory, ascending by number. */
@@ -45,11 +45,6 @@ export function findChain(
 ): Chain | null {
   const left = listSegments(disk, directory);
   if (left.length === 0) return null;
-  const empty: SegmentPlace[] = [];
-  // The only file of a log held its first term and vote: empty, it is damage.
-  while (left.length > 1 && isEmpty(disk, directory, left[left.length - 1])) {
-    empty.unshift(left.pop()!);
-  }
   const last = left.pop()!;
   const newest = openSegment(disk, directory, last, identity, mode);
   const places = [{ ...last, previousBytes: newest.header.previousBytes }];
@@ -66,14 +61,27 @@ export function findChain(
     newest.file.close();
     throw thrown;
   }
-  return { places, newest, leftovers: left, empty };
+  return { places, newest, leftovers: left };
 }
 
-function isEmpty(disk: Disk, directory: string, place: SegmentPlace): boolean {
-  const file = disk.open(joinPath(directory, segmentName(place.number, place.first)), "read");
-  try {
-    return file.size() === 0;
-  } finally {
-    file.close();
+/**
+ * Throws `corrupt` where something proves that a segment after the newest one existed: a segment
+ * gets its index file after its successor has its name, and the mark names no segment before that.
+ */
+export function checkNewest(
+  disk: Disk,
+  directory: string,
+  newest: number,
+  mark: SyncMark | null,
+): void {
+  if (mark !== null && mark.segment > newest) {
+    const state = `it names segment ${mark.segment}, the newest one here is ${newest}`;
+    throw corrupt(joinPath(directory, SYNC_MARK_FILE), 0, state);
+  }
+  for (const name of disk.list(directory)) {
+    const number = parseIndexName(name);
+    if (number === null || number < newest) continue;
+    const state = `segment ${number} was closed, but segment ${number + 1} after it is missing`;
+    throw corrupt(joinPath(directory, name), 0, state);
   }
 }

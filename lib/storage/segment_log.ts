@@ -22,12 +22,13 @@ import { checkEntries } from "./entries.ts";
 import { GroupCommit } from "./group_commit.ts";
 import { indexName, joinPath, segmentName } from "./layout.ts";
 import { RECORD_HEADER_BYTES, RecordKind, RecordWriter } from "./record.ts";
-import { freshEnds, type RecoveredLog, recoverLog, type SegmentFile } from "./recovery.ts";
+import { type RecoveredLog, recoverLog, type SegmentFile } from "./recovery.ts";
 import { Reserve } from "./reserve.ts";
 import { addBase, addHardState, createSegment, type Segment } from "./segment.ts";
 import { encodeIndexFile, type LogIndex, membershipOf, writeIndexFile } from "./segment_index.ts";
 import { SegmentFiles } from "./segment_reader.ts";
 import { SnapshotFiles } from "./snapshot_files.ts";
+import { SyncMarkFile } from "./sync_mark.ts";
 import type {
   GroupIdentity,
   LogStore,
@@ -63,10 +64,6 @@ interface Active {
   readonly listed: SegmentFile;
   /** Bytes of the file that are known to be synced. */
   synced: number;
-  /** Highest synced position that a record states. */
-  recordedSynced: number;
-  /** End of the last record that is no marker. */
-  significantEnd: number;
   records: number;
 }
 
@@ -84,6 +81,7 @@ class SegmentLog implements LogStore {
   private readonly commit = new GroupCommit(() => this.flush());
   private readonly index: LogIndex;
   private readonly files: SegmentFiles;
+  private readonly syncMark: SyncMarkFile;
   private segments: SegmentFile[];
   private hardState: HardState;
   private active: Active;
@@ -105,18 +103,13 @@ class SegmentLog implements LogStore {
     this.hardState = recovered.hardState;
     this.report = recovered.report;
     const listed = this.segments[this.segments.length - 1];
-    const { active: segment, recordedSynced, significantEnd, records } = recovered;
-    this.active = {
-      segment,
-      listed,
-      synced: listed.bytes,
-      recordedSynced,
-      significantEnd,
-      records,
-    };
+    const { active: segment, records } = recovered;
+    this.active = { segment, listed, synced: listed.bytes, records };
+    this.syncMark = new SyncMarkFile(disk, options.directory, options.identity);
     this.files = new SegmentFiles(disk, options.directory, options.identity);
     this.recovered = this.recoveredState();
     this.reserve.tryRestore();
+    this.mark();
   }
 
   private recoveredState(): RecoveredState {
@@ -186,8 +179,6 @@ class SegmentLog implements LogStore {
     const write = () => active.segment.file.writeAt(active.listed.bytes, bytes);
     this.orPoison(() => mayUseReserve ? this.reserve.use(write) : write());
     active.listed.bytes += bytes.length;
-    active.significantEnd = active.listed.bytes;
-    active.recordedSynced = active.synced;
     active.records += records;
     writer.release();
   }
@@ -203,8 +194,8 @@ class SegmentLog implements LogStore {
   }
 
   private rollIfFull(): void {
-    const { segment, listed, significantEnd } = this.active;
-    const holdsSomething = significantEnd > segment.headerEnd;
+    const { segment, listed } = this.active;
+    const holdsSomething = listed.bytes > segment.headerEnd;
     if (listed.bytes >= this.options.segmentBytes && holdsSomething) this.startSegment(null);
   }
 
@@ -238,12 +229,8 @@ class SegmentLog implements LogStore {
     const { number, first } = created.header;
     const next: SegmentFile = { number, first, bytes: created.initialBytes };
     this.segments.push(next);
-    this.active = {
-      segment: created,
-      listed: next,
-      synced: next.bytes,
-      ...freshEnds(created),
-    };
+    this.active = { segment: created, listed: next, synced: next.bytes, records: 1 };
+    this.mark();
   }
 
   /** Writes the index file of the segment that was active; a full disk only costs a later scan. */
@@ -269,6 +256,7 @@ class SegmentLog implements LogStore {
     if (written === active.synced) return;
     await active.segment.file.sync();
     active.synced = Math.max(active.synced, written);
+    this.markIfFar();
   }
 
   syncNow(): void {
@@ -277,6 +265,7 @@ class SegmentLog implements LogStore {
     if (active.listed.bytes === active.synced) return;
     this.orPoison(() => active.segment.file.syncNow());
     active.synced = active.listed.bytes;
+    this.markIfFar();
   }
 
   syncInFlight(): boolean {
@@ -384,30 +373,28 @@ class SegmentLog implements LogStore {
 
   mark(): void {
     this.commit.check();
-    const { active } = this;
-    if (active.recordedSynced >= Math.min(active.synced, active.significantEnd)) return;
-    const { significantEnd } = active;
-    this.startWrite();
-    writer.add(RecordKind.marker, 0, 0, 0, 0, NO_PAYLOAD);
-    try {
-      this.write(false, 1);
-    } catch (thrown) {
-      if (!(thrown instanceof TrilogError) || thrown.code !== "disk_full") throw thrown;
-    }
-    active.significantEnd = significantEnd;
+    const { listed, synced } = this.active;
+    this.orPoison(() => this.syncMark.write(listed.number, synced));
+  }
+
+  /** A log under load marks by itself every mebibyte; see `LogStore.mark` for all others. */
+  private markIfFar(): void {
+    const { listed, synced } = this.active;
+    if (synced - this.syncMark.stated(listed.number) >= MARK_EVERY_BYTES) this.mark();
   }
 
   close(): void {
     try {
       this.syncNow();
       this.mark();
-      this.syncNow();
     } finally {
       this.files.close();
       this.active.segment.file.close();
-      this.commit.poison(new TrilogError("disk_failed", "Cannot use log: it is closed"));
+      const closed = new TrilogError("disk_failed", "Cannot use log: it is closed");
+      this.orPoison(() => this.syncMark.close());
+      this.commit.poison(closed);
     }
   }
 }
 
-const NO_PAYLOAD = new Uint8Array(0);
+const MARK_EVERY_BYTES = 1024 * 1024;

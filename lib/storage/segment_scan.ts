@@ -9,6 +9,7 @@ import { displayText } from "../base/bytes.ts";
 import { corrupt, RecordKind, RecordReader, type StoredRecord } from "./record.ts";
 import { type Segment, snapshotMeta } from "./segment.ts";
 import { type LogIndex, membershipIn } from "./segment_index.ts";
+import type { SyncMark } from "./sync_mark.ts";
 
 const SCAN_WINDOW_BYTES = 1024 * 1024;
 
@@ -18,7 +19,7 @@ export interface Survey {
   readonly size: number;
   /** Where its unbroken row of valid records ends; from there on nothing was ever synced. */
   readonly end: number;
-  /** Highest position that any record calls synced; at most `end`. */
+  /** Highest position that a record or the mark calls synced; at most `end`. */
   readonly synced: number;
   /** End of the last valid record that is no marker. */
   readonly significantEnd: number;
@@ -28,11 +29,14 @@ function readerOf(segment: Segment, path: string, limit: number): RecordReader {
   return new RecordReader(segment.file, path, segment.seed, limit, SCAN_WINDOW_BYTES);
 }
 
-/** Throws `corrupt` where bytes below the highest synced position are not what was written. */
-export function surveyNewest(segment: Segment, path: string): Survey {
+/**
+ * `mark`: what the group's directory says besides the records. Throws `corrupt` where bytes below
+ * the highest synced position are not what was written.
+ */
+export function surveyNewest(segment: Segment, path: string, mark: SyncMark | null): Survey {
   const size = segment.file.size();
   const reader = readerOf(segment, path, size);
-  let synced = segment.initialBytes;
+  let synced = syncedAtLeast(segment, mark);
   let end = segment.headerEnd;
   let significantEnd = end;
   for (let record = reader.at(end); record !== null; record = reader.at(end)) {
@@ -46,6 +50,11 @@ export function surveyNewest(segment: Segment, path: string): Survey {
     throw corrupt(path, end, `${state}, but it was synced up to ${synced}`);
   }
   return { size, end, synced, significantEnd };
+}
+
+/** What is known to be synced of a segment before its records are read. */
+export function syncedAtLeast({ initialBytes, header }: Segment, mark: SyncMark | null): number {
+  return mark?.segment === header.number ? Math.max(initialBytes, mark.bytes) : initialBytes;
 }
 
 /** Highest synced position in the valid records that lie behind bad bytes; 0 where none do. */

@@ -100,9 +100,13 @@ export interface LogStore {
   /** Removes a stored snapshot; never the one that the log stands on. */
   removeSnapshot(index: Index): void;
 
-  /** The log falls idle: writes a marker with the synced position, so that rot can be told. */
+  /**
+   * Notes outside the log how far it is synced, so that rot at its end can be told from bytes that
+   * were never synced. Cheap and without a sync: to be called when the log falls idle, and every
+   * second while it does not.
+   */
   mark(): void;
-  /** Marks, syncs and closes. The store must not be used afterwards. */
+  /** Syncs, marks durably and closes. The store must not be used afterwards. */
   close(): void;
 }
 

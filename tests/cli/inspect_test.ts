@@ -3,6 +3,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { type CommandTable, runProgram } from "../../lib/cli/program.ts";
+import { notesOfLost, writeNotes } from "../../lib/broker/hosting_notes.ts";
 import { DenoDisk } from "../../lib/storage/deno_disk.ts";
 import { openDataDirectory } from "../../lib/storage/identity.ts";
 import { commands as entries, directory, openLog, storeSnapshot } from "../storage/fixtures.ts";
@@ -110,6 +111,37 @@ Deno.test("verify names file and offset of every fault and exits with 1", async 
     assertStringIncludes((await run("inspect", root)).stdout, "FAULT");
     // Looking changes nothing.
     assertEquals(await Deno.readFile(file), before);
+  });
+});
+
+Deno.test("verify finds a broker's damaged or foreign notes on a replica", async () => {
+  await withDirectory(async (root) => {
+    const notes = { ...notesOfLost("p/1/0@0"), topic: "t", state: "open" } as const;
+    writeNotes(new DenoDisk(root), directory, notes);
+    const foreign = await run("verify", root);
+    assertEquals(foreign.status, 1);
+    assertStringIncludes(foreign.stdout, "it is of group p/1/0@0, the log beside it is of p/1/0");
+    const file = join(root, directory, "hosting");
+    const bytes = await Deno.readFile(file);
+    bytes[bytes.length - 3] ^= 1;
+    await Deno.writeFile(file, bytes);
+    const damaged = await run("verify", root);
+    assertEquals([damaged.status, damaged.stderr], [1, `${root}: 1 fault\n`]);
+    assertStringIncludes(damaged.stdout, `${directory}/hosting`);
+    assertStringIncludes((await run("inspect", root)).stdout, "FAULT");
+  });
+});
+
+Deno.test("verify names damage that costs nothing as harmless, and exits with 0", async () => {
+  await withDirectory(async (root) => {
+    const file = join(root, directory, "synced");
+    const bytes = await Deno.readFile(file);
+    bytes[30] ^= 1;
+    await Deno.writeFile(file, bytes);
+    const { status, stdout, stderr } = await run("verify", root);
+    assertEquals([status, stderr], [0, `${root}: sound\n`]);
+    assertStringIncludes(stdout, `harmless: Cannot trust ${directory}/synced`);
+    assertEquals(JSON.parse((await run("verify", root, "--json")).stdout).harmless, true);
   });
 });
 

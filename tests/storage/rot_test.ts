@@ -6,7 +6,7 @@ import { openDataDirectory } from "../../lib/storage/identity.ts";
 import { inspectDirectory, verifyDirectory } from "../../lib/storage/inspect.ts";
 import { preamble } from "../../lib/storage/file_format.ts";
 import { CorruptFileError } from "../../lib/storage/record.ts";
-import { allEntries, commands, directory, openLog, storeSnapshot } from "./fixtures.ts";
+import { allEntries, command, commands, directory, openLog, storeSnapshot } from "./fixtures.ts";
 import { type Image, JournalDisk } from "./journal_disk.ts";
 
 const SEGMENT_BYTES = 700;
@@ -30,8 +30,7 @@ function soundImage(): Image {
 const sound = soundImage();
 const segments = [...sound.keys()].filter((path) => path.endsWith(".segment")).sort();
 const newest = segments[segments.length - 1];
-/** A closed log ends with one marker of 40 bytes, which alone is not known to be synced. */
-const newestSyncedBytes = sound.get(newest)!.length - 40;
+const mark = `${directory}/synced`;
 
 function withFile(path: string, bytes: Uint8Array | null): Image {
   const image = new Map(sound);
@@ -104,8 +103,7 @@ function assertNothingWrongIsRead(image: Image, file: string, what: string): voi
 
 Deno.test("a flipped bit anywhere below the synced position of a segment fences the log", () => {
   for (const path of segments) {
-    const synced = path === newest ? newestSyncedBytes : sound.get(path)!.length;
-    for (let position = 0; position < synced; position += 1) {
+    for (let position = 0; position < sound.get(path)!.length; position += 1) {
       const image = flipped(path, position, 1 << (position % 8));
       assertFenced(unindexed(image), path, position, `${path} at ${position}`);
       if (position % 5 === 0) assertNothingWrongIsRead(image, path, `${path} at ${position}`);
@@ -113,45 +111,96 @@ Deno.test("a flipped bit anywhere below the synced position of a segment fences 
   }
 });
 
+/** The newest segment of a log whose process was killed after a write and before its sync. */
+function killed(): { readonly image: Image; readonly path: string; readonly synced: number } {
+  const disk = new JournalDisk(sound);
+  const log = openLog(disk, { segmentBytes: SEGMENT_BYTES });
+  log.append(null, [command(LAST_INDEX + 1, 1)]);
+  log.syncNow();
+  log.mark();
+  log.append(null, [command(LAST_INDEX + 2, 1)]);
+  const [path, bytes] = [...disk.image()].filter(([name]) => name.endsWith(".segment")).at(-1)!;
+  return { image: disk.image(), path, synced: bytes.length - 64 };
+}
+
 Deno.test("a flipped bit beyond the synced position costs only what was never synced", () => {
-  for (let position = newestSyncedBytes; position < newestSyncedBytes + 40; position += 1) {
-    const image = flipped(newest, position);
-    assertEquals(verifyDirectory(new JournalDisk(image)), []);
-    assertEquals(inspectDirectory(new JournalDisk(image)).groups[0].unsyncedBytes, 40);
-    const disk = new JournalDisk(image);
+  const { image, path, synced } = killed();
+  for (let position = synced; position < synced + 64; position += 1) {
+    const bytes = image.get(path)!.slice();
+    bytes[position] ^= 1 << (position % 8);
+    const torn = new Map(image).set(path, bytes);
+    assertEquals(verifyDirectory(new JournalDisk(torn)), []);
+    assertEquals(inspectDirectory(new JournalDisk(torn)).groups[0].unsyncedBytes, 64);
+    const disk = new JournalDisk(torn);
     const log = openLog(disk, { segmentBytes: SEGMENT_BYTES });
-    assertEquals(log.report.bytesSetAside, 40);
-    assertEquals(allEntries(log, 11), commands(11, LAST_INDEX, 1));
-    const aside = [...disk.image().keys()].filter((path) => path.includes("/set-aside/"));
-    assertEquals(disk.image().get(aside[0]), image.get(newest)!.slice(newestSyncedBytes));
+    assertEquals(log.report.bytesSetAside, 64);
+    assertEquals(allEntries(log, 11), commands(11, LAST_INDEX + 1, 1));
+    const aside = [...disk.image().keys()].filter((name) => name.includes("/set-aside/"));
+    assertEquals(disk.image().get(aside[0]), bytes.slice(synced));
   }
 });
 
-Deno.test("a segment that lost bytes which were synced fences the log", () => {
-  for (const path of segments.slice(0, -1)) {
-    const bytes = sound.get(path)!;
-    for (let length = 0; length < bytes.length; length += 7) {
-      assertFenced(withFile(path, bytes.slice(0, length)), path, length, `${path} ${length}`);
+Deno.test("zeros over the last page or sector of a quiet log fence it, closed or not", () => {
+  const { image, path, synced } = killed();
+  const idle = new Map(image).set(path, image.get(path)!.slice(0, synced));
+  for (const [what, logs, file] of [["idle", idle, path], ["closed", sound, newest]] as const) {
+    const length = logs.get(file)!.length;
+    for (const lost of [1, 40, 64, 512, 4096]) {
+      const from = Math.max(0, length - lost);
+      const zeroed = logs.get(file)!.slice();
+      zeroed.fill(0, from);
+      for (const bytes of [zeroed, zeroed.slice(0, from)]) {
+        const damaged = new Map(logs).set(file, bytes);
+        assertFenced(damaged, file, length, `${what}: ${lost} bytes of ${length}`);
+      }
     }
   }
 });
 
-Deno.test("zeros over a synced sector fence the log", () => {
-  for (const path of segments) {
-    const synced = path === newest ? newestSyncedBytes : sound.get(path)!.length;
-    for (let position = 0; position + 64 <= synced; position += 64) {
-      const bytes = sound.get(path)!.slice();
-      bytes.fill(0, position, position + 64);
-      assertFenced(unindexed(withFile(path, bytes)), path, position + 63, `${path} ${position}`);
-    }
+Deno.test("a newest segment that is empty, cut behind its header or gone fences the log", () => {
+  const { image } = killed();
+  const header = openLog(new JournalDisk(image), { segmentBytes: SEGMENT_BYTES });
+  header.close();
+  const bytes = sound.get(newest)!;
+  const headerEnd = 16 + 40 + new DataView(bytes.buffer).getUint32(16 + 4, true);
+  for (const length of [0, 1, 16, headerEnd - 1, headerEnd]) {
+    assertFenced(withFile(newest, bytes.slice(0, length)), newest, length, `cut to ${length}`);
   }
+  assertFenced(withFile(newest, null), mark, 0, "the mark names it");
+  const unmarked = new Map(withFile(newest, null));
+  unmarked.delete(mark);
+  const index = [...sound.keys()].filter((path) => path.endsWith(".index")).at(-1)!;
+  assertFenced(unmarked, index, 0, "the index of the one before proves that it was there");
+});
+
+Deno.test("a mark that has rotted costs nothing while the log is sound", () => {
+  for (let position = 0; position < sound.get(mark)!.length; position += 1) {
+    const image = flipped(mark, position);
+    const faults = verifyDirectory(new JournalDisk(image));
+    assertEquals(faults.map(({ file, harmless }) => [file, harmless]), [[mark, true]]);
+    assertWhole(image, `at ${position}`);
+  }
+  for (const length of [0, 8, 39]) {
+    assertWhole(withFile(mark, sound.get(mark)!.slice(0, length)), `cut to ${length}`);
+  }
+  assertWhole(withFile(mark, null), "gone");
+  const blank = withFile(mark, new Uint8Array(40));
+  assertEquals(verifyDirectory(new JournalDisk(blank)), [], "a power loss may leave it so");
+});
+
+Deno.test("the mark of another group counts for nothing", () => {
+  const other = new JournalDisk();
+  const log = openLog(other, { group: "p/2/0" });
+  log.append(null, commands(1, 900, 1));
+  log.close();
+  assertWhole(withFile(mark, other.image().get(mark)!), "another group's");
 });
 
 Deno.test("a synced record that a misdirected write put elsewhere fences the log", () => {
   const bytes = sound.get(newest)!.slice();
-  const record = bytes.slice(newestSyncedBytes);
-  bytes.set(record, newestSyncedBytes - 120);
-  assertFenced(withFile(newest, bytes), newest, newestSyncedBytes, "a record in another's place");
+  const record = bytes.slice(bytes.length - 42);
+  bytes.set(record, bytes.length - 120);
+  assertFenced(withFile(newest, bytes), newest, bytes.length, "a record in another's place");
 });
 
 Deno.test("a sound record of the same segment that lies in another's place fences the log", () => {
@@ -162,7 +211,7 @@ Deno.test("a sound record of the same segment that lies in another's place fence
   log.close();
   const [path, bytes] = [...disk.image()].find(([name]) => name.endsWith(".segment"))!;
   const recordBytes = 42;
-  const second = bytes.length - 40 - recordBytes;
+  const second = bytes.length - recordBytes;
   const stale = bytes.slice();
   stale.set(bytes.subarray(second - recordBytes, second), second);
   const image = new Map(disk.image()).set(path, stale);
@@ -197,18 +246,10 @@ Deno.test("a log whose segments are all gone is not taken for a new one", () => 
   assertThrows(() => open(image), CorruptFileError, "term and vote, is missing");
 });
 
-Deno.test("an empty newest segment was never acknowledged and is set aside", () => {
-  const empty = `${directory}/00000099-0000000000000031.segment`;
-  const image = withFile(empty, new Uint8Array(0));
-  const disk = new JournalDisk(image);
-  const log = openLog(disk, { segmentBytes: SEGMENT_BYTES });
-  assertEquals(allEntries(log, 11), commands(11, LAST_INDEX, 1));
-  assert(disk.exists(`${directory}/set-aside/00000099-0000000000000031.segment`), "it is kept");
-  assert(!disk.exists(empty), "it is gone from its place");
-});
-
-Deno.test("an empty segment is damage where it is the only one or not the newest", () => {
+Deno.test("an empty segment is damage wherever it is: it was synced before it had its name", () => {
   assertFenced(withFile(segments[0], new Uint8Array(0)), segments[0], 0, "not the newest");
+  const later = `${directory}/00000099-0000000000000031.segment`;
+  assertFenced(withFile(later, new Uint8Array(0)), later, 0, "the newest");
   const only = new Map([[segments[0], new Uint8Array(0)]]);
   assertThrows(() => open(only), CorruptFileError, "too short");
 });

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import type { LogStore } from "../../lib/storage/store.ts";
-import { allEntries, command, commands, openLog, storeSnapshot } from "./fixtures.ts";
+import { allEntries, command, commands, directory, openLog, storeSnapshot } from "./fixtures.ts";
 import { JournalDisk } from "./journal_disk.ts";
 
 const segmentBytes = 1_000;
@@ -73,4 +73,28 @@ Deno.test("opening a long log reads its end, not its closed segments", () => {
   assertEquals(opened.lastIndex(), 100);
   assert(again.bytesRead < 450_000, `${again.bytesRead} of 2,000,000 bytes were read`);
   assertEquals(opened.read(37, 1), [command(37, 1, 20_000)]);
+});
+
+Deno.test("marks sync nothing, and repeat nothing that is stated already", () => {
+  const disk = new JournalDisk();
+  const log = openLog(disk, { segmentBytes: 200_000 });
+  log.append(null, commands(1, 10, 1));
+  log.syncNow();
+  const before = disk.count;
+  disk.failSyncs = true;
+  for (let count = 0; count < 5; count += 1) log.mark();
+  assertEquals(disk.count - before, 1, "one write of the mark, no sync");
+});
+
+Deno.test("a log under load marks itself every mebibyte", () => {
+  const disk = new JournalDisk();
+  const log = openLog(disk, { segmentBytes: 2 ** 30 });
+  const marks = () => disk.image().get(`${directory}/synced`)!;
+  const first = marks();
+  for (let index = 1; index <= 9; index += 1) log.append(null, [command(index, 1, 100_000)]);
+  log.syncNow();
+  assertEquals(marks(), first);
+  for (let index = 10; index <= 11; index += 1) log.append(null, [command(index, 1, 100_000)]);
+  log.syncNow();
+  assert(marks().some((byte, at) => byte !== first[at]), "it was marked");
 });
