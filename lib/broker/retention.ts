@@ -66,8 +66,8 @@ export class Retention {
   }
 }
 
-function segmentsOf({ replica: { store } }: ServedPartition): RetainedSegment[] {
-  const stamps = new Map(store.snapshots().map((meta) => [meta.last.index + 1, meta.timeMs]));
+function segmentsOf({ replica: { checkpoints, store } }: ServedPartition): RetainedSegment[] {
+  const stamps = new Map(checkpoints.list().map((meta) => [meta.last.index + 1, meta.timeMs]));
   return store.segmentStarts().map(({ first, bytes }) => ({
     first,
     bytes,
@@ -80,6 +80,6 @@ export function dropTrimmed({ machine, replica }: ServedPartition): void {
   const { trimmedTo } = machine;
   const { store } = replica;
   if (trimmedTo <= store.firstIndex()) return;
-  const base = store.snapshots().findLast(({ last }) => last.index < trimmedTo);
+  const base = replica.checkpoints.list().findLast(({ last }) => last.index < trimmedTo);
   if (base !== undefined && base.last.index >= store.firstIndex()) replica.trimTo(base);
 }

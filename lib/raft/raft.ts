@@ -286,12 +286,16 @@ function onApplied(core: Core, index: Index): void {
 function onFetched(core: Core, to: ReplicaId, entries: readonly Entry[]): void {
   core.fetching.delete(to);
   if (to !== core.id) return onFetchedFor(core, to, entries);
-  // The store may still hold a tail that was replaced in the log: only what is committed and
-  // durable can no longer change.
+  // Only what is committed and durable can no longer change. The read may be older than that: it
+  // then shows a tail that was replaced since, at the same indexes but of another term.
   const { log } = core;
   const limit = Math.min(log.commit, core.durability.index);
   if (entries[0]?.index !== log.applying + 1) return;
-  core.fetchedSelf = entries.filter((entry) => entry.index <= limit);
+  let count = 0;
+  while (count < entries.length && entries[count].index <= limit && log.matches(entries[count])) {
+    count += 1;
+  }
+  core.fetchedSelf = entries.slice(0, count);
 }
 
 function onCompacted(core: Core, snapshot: SnapshotMeta): void {

@@ -94,6 +94,8 @@ export class Replica {
   private appliedMembership: Membership;
   /** The membership that the host was last told of. */
   private knownMembership: Membership | null = null;
+  /** Committed behind a snapshot that waits to be adopted: applied after it. */
+  private committedAfterSnapshot: readonly Entry[] = [];
   private wasLeaderInTerm = 0;
   private retryTimer: Timer | null = null;
   private closed = false;
@@ -118,7 +120,8 @@ export class Replica {
       { ...recovered, applied: this.applied },
       context.random,
     );
-    this.writes = new WriteQueue(this.store);
+    const { hardState } = recovered;
+    this.writes = new WriteQueue(this.store, hardState, (meta) => this.adopted(meta));
     this.pending = new PendingRequests((id) => this.addressOf(id));
     this.noticeMembership();
   }
@@ -226,7 +229,7 @@ export class Replica {
 
   /** Drops the log before a stored checkpoint; followers behind it get that checkpoint. */
   trimTo(checkpoint: SnapshotMeta): void {
-    this.checkpoints.trimTo(checkpoint);
+    if (!this.checkpoints.trimTo(checkpoint)) return;
     this.step({ kind: "compacted", snapshot: checkpoint });
   }
 
@@ -316,9 +319,10 @@ export class Replica {
     this.observer?.ready(ready, this.raft);
     for (const message of ready.messages) this.context.sendMessage(this.group, message);
     for (const outcome of ready.outcomes) this.settle(outcome);
-    if (ready.snapshot !== null) this.adopt(ready);
+    if (ready.snapshot !== null) this.committedAfterSnapshot = [];
     this.write(ready);
-    this.apply(ready.committed);
+    if (!this.writes.adopting) this.apply(ready.committed);
+    else if (ready.committed.length > 0) this.committedAfterSnapshot = ready.committed;
     for (const fetch of ready.fetches) {
       const entries = this.store.read(fetch.from, fetch.maxBytes);
       this.step({ kind: "fetched", to: fetch.to, entries });
@@ -365,18 +369,9 @@ export class Replica {
     if (batch.sequence > 0) this.step({ kind: "synced", sequence: batch.sequence });
   }
 
-  /** A received snapshot replaces the state and the log it covers (paper figure 13). */
-  private adopt(ready: Ready): void {
-    const meta = ready.snapshot;
-    assert(meta !== null && ready.hardState !== null, "a snapshot comes with its hard state");
-    if (!this.writes.retry()) {
-      throw new TrilogError(
-        "disk_full",
-        `Cannot adopt snapshot of ${this.group}: the disk is full`,
-      );
-    }
-    this.store.adoptSnapshot(meta, ready.hardState);
-    this.checkpoints.restoreAt(meta, this.machine);
+  /** A received snapshot has replaced the log that it covers; now the state (paper figure 13). */
+  private adopted(meta: SnapshotMeta): void {
+    this.checkpoints.adopted(meta, this.machine);
     this.applied = meta.last.index;
     this.lastApplied = { ...meta.last, timeMs: meta.timeMs };
     this.context.membershipCommitted(this, meta.membership, this.appliedMembership);
@@ -385,6 +380,8 @@ export class Replica {
     this.logger.info("installed a snapshot", { index: meta.last.index, term: meta.last.term });
     this.step({ kind: "applied", index: this.applied });
     this.notify();
+    this.apply(this.committedAfterSnapshot);
+    this.committedAfterSnapshot = [];
   }
 
   private apply(entries: readonly Entry[]): void {
@@ -421,7 +418,7 @@ export class Replica {
   /** At a segment's first index the state before it is kept (decision 7 in DESIGN.md). */
   private checkpoint(): void {
     const at = this.lastApplied;
-    if (at === null || !this.checkpoints.dueAfter(at.index)) return;
+    if (at === null || this.writes.adopting || !this.checkpoints.dueAfter(at.index)) return;
     const base = this.checkpoints.take(this.machine, {
       last: { index: at.index, term: at.term },
       timeMs: at.timeMs,

@@ -6,10 +6,15 @@
  * one chunk is under way and a slow follower is never flooded. When all bytes are stored the
  * follower's core is told, and the core's own acknowledgement waits for the disk like all others.
  * A lost frame is made good by the leader repeating its last one.
+ *
+ * Without room on its disk the follower drops what it has of the snapshot, since others need the
+ * space, and refuses all offers for a while. The rest of the process goes on; the leader offers
+ * again, and the transfer begins anew once there is room.
  */
 
 import { assert } from "../base/assert.ts";
 import { type Clock, type Timer } from "../base/clock.ts";
+import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Packable } from "../base/msgpack.ts";
@@ -48,11 +53,15 @@ interface Outgoing {
 
 const REPEAT_MS = 300;
 const REPEATS_BEFORE_GIVING_UP = 20;
+/** A full disk does not take snapshots for this long. */
+const FULL_DISK_PAUSE_MS = 3_000;
 
 export class SnapshotTransfers {
   private readonly outgoing = new Map<string, Outgoing>();
   /** At most one incoming snapshot per group: a newer one replaces it. */
   private readonly incoming = new Map<string, SnapshotWriter>();
+  /** Groups whose snapshot found no room, and until when none is taken for them. */
+  private readonly pausedUntilMs = new Map<string, number>();
 
   constructor(private readonly context: SnapshotContext) {}
 
@@ -60,12 +69,12 @@ export class SnapshotTransfers {
   start(replica: Replica, to: ReplicaId): void {
     const key = keyOf(replica.group, to);
     if (this.outgoing.has(key)) return;
-    const meta = replica.checkpoints.base();
-    const reader = meta === null ? null : replica.store.openSnapshot(meta.last.index);
-    if (meta === null || reader === null) {
+    const reader = this.openBase(replica);
+    if (reader === null) {
       replica.step({ kind: "snapshot_sent", to, ok: false });
       return;
     }
+    const { meta } = reader;
     this.context.logger.info("sending a snapshot", {
       group: replica.group,
       to,
@@ -82,13 +91,20 @@ export class SnapshotTransfers {
     this.context.send(to, replica.group, offer);
   }
 
+  /** The state that a follower needs; null: there is none, or it has rotted and is not needed. */
+  private openBase({ checkpoints, store }: Replica): SnapshotReader | null {
+    const meta = checkpoints.base();
+    if (meta === null) return null;
+    return checkpoints.unlessRotted(meta, () => store.openSnapshot(meta.last.index));
+  }
+
   /** Ends every transfer of a group that leaves this process. */
   forgetGroup(replica: Replica): void {
     for (const [key, transfer] of this.outgoing) {
       if (transfer.replica === replica) this.end(key, null);
     }
-    this.incoming.get(replica.group)?.abort();
-    this.incoming.delete(replica.group);
+    this.dropIncoming(replica);
+    this.pausedUntilMs.delete(replica.group);
   }
 
   /** A leader offers a snapshot to this replica. */
@@ -96,8 +112,7 @@ export class SnapshotTransfers {
     const { term, meta, size } = offer;
     const index = meta.last.index;
     if (term < replica.raft.term) {
-      const refused = refusedCodec.encode({ index });
-      this.context.send(from, replica.group, [FrameKind.snapshotRefused, refused]);
+      this.refuse(from, replica, index);
       return;
     }
     if (replica.appliedIndex >= index) {
@@ -106,23 +121,62 @@ export class SnapshotTransfers {
       this.tellCore(from, replica, term, meta);
       return;
     }
-    let writer = this.incoming.get(replica.group);
-    if (writer === undefined || !sameSnapshot(writer.meta, meta)) {
-      writer?.abort();
-      writer = replica.store.beginSnapshot(meta);
-      this.incoming.set(replica.group, writer);
-    }
-    this.answer(from, replica, { index, offset: writer.size });
-    if (writer.size === size) this.finishIncoming(from, replica, term, writer);
+    if (this.isPaused(replica)) return this.refuse(from, replica, index);
+    this.whereRoom(from, replica, index, () => {
+      let writer = this.incoming.get(replica.group);
+      if (writer === undefined || !sameSnapshot(writer.meta, meta)) {
+        this.dropIncoming(replica);
+        writer = replica.store.beginSnapshot(meta);
+        this.incoming.set(replica.group, writer);
+      }
+      if (writer.size === size) this.finishIncoming(from, replica, term, writer);
+      else this.answer(from, replica, { index, offset: writer.size });
+    });
   }
 
   onChunk(from: ReplicaId, replica: Replica, chunk: Chunk): void {
     const writer = this.incoming.get(replica.group);
-    if (writer === undefined || writer.meta.last.index !== chunk.index) return;
-    if (chunk.term < replica.raft.term) return;
-    if (chunk.offset === writer.size) writer.write(chunk.bytes);
-    this.answer(from, replica, { index: chunk.index, offset: writer.size });
-    if (writer.size === chunk.size) this.finishIncoming(from, replica, chunk.term, writer);
+    const { index, offset, bytes, size, term } = chunk;
+    if (writer === undefined || writer.meta.last.index !== index) return;
+    if (term < replica.raft.term) return;
+    this.whereRoom(from, replica, index, () => {
+      if (offset === writer.size) writer.write(bytes);
+      if (writer.size === size) this.finishIncoming(from, replica, term, writer);
+      else this.answer(from, replica, { index, offset: writer.size });
+    });
+  }
+
+  /** Takes in a part of a snapshot. A full disk drops all of it and ends the transfer for now. */
+  private whereRoom(from: ReplicaId, replica: Replica, index: number, take: () => void): void {
+    try {
+      take();
+    } catch (error) {
+      if (!(error instanceof TrilogError) || error.code !== "disk_full") throw error;
+      const { clock, logger } = this.context;
+      const { group } = replica;
+      logger.warn("no room for a snapshot: it is refused for now", { group, index });
+      this.dropIncoming(replica);
+      this.pausedUntilMs.set(group, clock.monotonicMs() + FULL_DISK_PAUSE_MS);
+      this.refuse(from, replica, index);
+    }
+  }
+
+  private isPaused({ group }: Replica): boolean {
+    const untilMs = this.pausedUntilMs.get(group);
+    if (untilMs === undefined) return false;
+    if (this.context.clock.monotonicMs() < untilMs) return true;
+    this.pausedUntilMs.delete(group);
+    return false;
+  }
+
+  private refuse(to: ReplicaId, replica: Replica, index: number): void {
+    const refused = refusedCodec.encode({ index });
+    this.context.send(to, replica.group, [FrameKind.snapshotRefused, refused]);
+  }
+
+  private dropIncoming({ group }: Replica): void {
+    this.incoming.get(group)?.abort();
+    this.incoming.delete(group);
   }
 
   /** The follower says which byte it wants next; the end means it has all. */
@@ -138,8 +192,14 @@ export class SnapshotTransfers {
       this.end(key, true);
       return;
     }
-    const bytes = transfer.reader.read(offset, limits.snapshotChunkBytes);
-    const { term, reader: { size } } = transfer;
+    const { reader } = transfer;
+    const bytes = replica.checkpoints.unlessRotted(
+      reader.meta,
+      () => reader.read(offset, limits.snapshotChunkBytes),
+    );
+    if (bytes === null) return this.end(key, false);
+    const { term } = transfer;
+    const { size } = reader;
     const chunk = chunkCodec.encode({ term, index, offset, bytes, size });
     transfer.lastFrame = [FrameKind.snapshotChunk, chunk];
     transfer.repeats = 0;
@@ -164,9 +224,11 @@ export class SnapshotTransfers {
     term: number,
     writer: SnapshotWriter,
   ): void {
-    this.incoming.delete(replica.group);
+    const { meta, size } = writer;
     writer.commit();
-    this.tellCore(from, replica, term, writer.meta);
+    this.incoming.delete(replica.group);
+    this.answer(from, replica, { index: meta.last.index, offset: size });
+    this.tellCore(from, replica, term, meta);
   }
 
   private tellCore(from: ReplicaId, replica: Replica, term: number, meta: SnapshotMeta): void {
