@@ -155,7 +155,12 @@ function nodeOptions(context: KvContext): Omit<NodeOptions, "onFatal"> {
     segmentBytes,
     reads,
     story: { command: describeCommand, question: describeQuestion },
-    ...(leaseMs === 0 ? {} : { lease: { leaseMs, clockErrorRatio: CLOCK_ERROR_RATIO } }),
+    // Before a change of --reads this node may have promised a lease, and others still may ask.
+    lease: {
+      leaseMs,
+      clockErrorRatio: CLOCK_ERROR_RATIO,
+      formerLeaseMs: serverFlags.electionTimeout,
+    },
   };
 }
 

@@ -111,6 +111,8 @@ export class Core {
   hinted = false;
   /** Quick campaigns since the hint, for the backoff. */
   hintedCampaigns = 0;
+  /** A committed membership leaves this node out, as another node said: no campaigns. */
+  removed = false;
   /** Until when a leader may rely on this node not to help another (leases). */
   owedLeaseUntilMs = 0;
 
@@ -173,6 +175,7 @@ export class Core {
    * counting itself (thesis 4.2.2).
    */
   get mayCampaign(): boolean {
+    if (this.removed) return false;
     return this.isVoter ||
       (this.memberships.index > this.log.commit && isVoter(this.memberships.previous, this.id));
   }
@@ -222,6 +225,7 @@ export class Core {
 
   /** The present leader spoke: no election is wanted for a while. */
   heardLeader(): void {
+    this.removed = false;
     this.leaderContactMs = this.nowMs;
     this.endHint();
     this.resetElectionTimer();

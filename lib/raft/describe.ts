@@ -81,6 +81,8 @@ function describeBody(message: Message): string {
       return ` context=${message.context} index=${message.index ?? "-"}`;
     case "timeout_now":
       return "";
+    case "removal_notice":
+      return ` membership=${describeLogId(message.membership)}`;
   }
 }
 

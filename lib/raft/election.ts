@@ -10,6 +10,7 @@ import { becomeLeader, hearsQuorum } from "./leader.ts";
 import { owedLeaseMs, owedUntilMs } from "./lease.ts";
 import { quorumVote } from "./quorum.ts";
 import { failReads } from "./reads.ts";
+import { notifyIfRemoved } from "./removal.ts";
 import type { Message, ReplicaId, VoteRequest, VoteResponse } from "./types.ts";
 
 /** A hinted campaign starts within this many milliseconds, at random. */
@@ -120,6 +121,7 @@ function isSticky(core: Core): boolean {
 
 /** RequestVote (paper figure 2), and the pre-vote, which changes nothing here. */
 export function onVoteRequest(core: Core, request: VoteRequest): void {
+  notifyIfRemoved(core, request.from);
   const refused = !request.transfer && isSticky(core);
   if (request.preVote) {
     const granted = !refused && request.term > core.term && core.log.isUpToDate(request.last);

@@ -25,12 +25,8 @@ export function becomeLeader(core: Core): void {
   core.leader = core.id;
   core.votes.clear();
   core.endHint();
-  const leased = core.options.leaseMs > 0;
-  const leadership = new Leadership(
-    core.log.last.index + 1,
-    core.nowMs,
-    leased ? core.votesLeaseUntilMs : -Infinity,
-  );
+  // Votes carry the promises of nodes that may use leases although this one does not.
+  const leadership = new Leadership(core.log.last.index + 1, core.nowMs, core.votesLeaseUntilMs);
   core.leadership = leadership;
   for (let index = core.log.commit + 1; index <= core.log.last.index; index += 1) {
     leadership.uncommittedBytes += cachedBytes(core, index);
@@ -84,8 +80,8 @@ export function changeMembers(
   if (leadership === null) return core.reject(requestId, "not_leader");
   if (leadership.transfer !== null) return core.reject(requestId, "transferring");
   const { commit } = core.log;
-  const busy = commit < leadership.noop || core.memberships.index > commit ||
-    isJoint(core.membership);
+  const busy = core.memberships.index > commit || isJoint(core.membership);
+  if (commit < leadership.noop && !busy) return core.reject(requestId, "not_ready");
   if (busy) return core.reject(requestId, "membership_change_in_progress");
   if (targetFault(target) !== null) return core.reject(requestId, "invalid_membership");
   const id = appendMembership(core, enterMembership(core.membership, target), timeMs);

@@ -187,6 +187,12 @@ export class MembershipHistory {
     return this.changes.length === 0 ? 0 : this.changes[this.changes.length - 1].index;
   }
 
+  /** The newest membership at or before `commit`; index 0 for the base. */
+  committedAt(commit: Index): { readonly index: Index; readonly membership: Membership } {
+    const committed = this.changes.findLast(({ index }) => index <= commit);
+    return committed ?? { index: 0, membership: this.base };
+  }
+
   append(index: Index, membership: Membership): void {
     this.changes.push({ index, membership });
   }

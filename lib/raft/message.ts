@@ -12,6 +12,7 @@
  *     6 read_index_request    [6, term, context]
  *     7 read_index_response   [7, term, context, index | null]
  *     8 timeout_now           [8, term]
+ *     9 removal_notice        [9, term, membership]
  *
  * A log id is two fields, `index, term`. Entries are one flat list of five fields each: `index,
  * term, kind, timeMs, data`. `snapshot_installed` is never sent.
@@ -34,6 +35,7 @@ const Kind = {
   readIndexRequest: 6,
   readIndexResponse: 7,
   timeoutNow: 8,
+  removalNotice: 9,
 } as const;
 
 /** Fields of an entry in the flat list. */
@@ -71,6 +73,8 @@ export function messageToWire(message: Message): Packable {
       return [Kind.readIndexResponse, term, message.context, message.index];
     case "timeout_now":
       return [Kind.timeoutNow, term];
+    case "removal_notice":
+      return [Kind.removalNotice, term, message.membership.index, message.membership.term];
     case "snapshot_installed":
       return assert(false, "an installed snapshot is told to a core, not sent") as never;
     default:
@@ -133,6 +137,8 @@ function readBody(
     }
     case Kind.timeoutNow:
       return { kind: "timeout_now", ...envelope };
+    case Kind.removalNotice:
+      return { kind: "removal_notice", ...envelope, membership: fields.logId() };
     default:
       throw malformed(`kind ${kind} is unknown`);
   }

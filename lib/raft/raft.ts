@@ -27,6 +27,7 @@ import {
 } from "./leader.ts";
 import { leaseValid } from "./lease.ts";
 import { assembleReady } from "./ready.ts";
+import { onRemovalNotice } from "./removal.ts";
 import { askLeader, onReadIndexRequest, onReadIndexResponse, read, tickReads } from "./reads.ts";
 import {
   followerUnreachable,
@@ -184,7 +185,8 @@ export class Raft {
 function start(core: Core, nowMs: number): void {
   core.started = true;
   core.nowMs = nowMs;
-  core.owedLeaseUntilMs = nowMs + core.options.leaseMs;
+  const { leaseMs, formerLeaseMs } = core.options;
+  core.owedLeaseUntilMs = nowMs + Math.max(leaseMs, formerLeaseMs ?? 0);
   core.resetElectionTimer();
   const { voters, outgoing } = core.membership;
   // Nobody else could win an election: there is nothing to wait for.
@@ -250,6 +252,8 @@ function onOther(
     case "timeout_now":
       if (current) onTimeoutNow(core);
       return;
+    case "removal_notice":
+      return onRemovalNotice(core, message);
     default:
       return unreachable(message);
   }

@@ -24,6 +24,7 @@ export function statusOf(core: Core): RaftStatus {
     idle: isIdle(core),
     readReady: leadership !== null && log.commit >= leadership.noop,
     leaseUntilMs: leaseUntilMs(core),
+    removed: core.removed,
     transferTo: leadership?.transfer?.to ?? null,
     progress: leadership === null
       ? []

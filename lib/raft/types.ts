@@ -111,7 +111,8 @@ export type Message =
   | SnapshotInstalled
   | ReadIndexRequest
   | ReadIndexResponse
-  | TimeoutNow;
+  | TimeoutNow
+  | RemovalNotice;
 
 interface Envelope {
   readonly from: ReplicaId;
@@ -209,6 +210,13 @@ export interface TimeoutNow extends Envelope {
   readonly kind: "timeout_now";
 }
 
+/** Answer to a candidate that a committed membership leaves out; see removal.ts. */
+export interface RemovalNotice extends Envelope {
+  readonly kind: "removal_notice";
+  /** Position of that membership in the log, or of the snapshot that holds it. */
+  readonly membership: LogId;
+}
+
 /** All that may happen to a core. A run is a list of these and their times: it can be replayed. */
 export type Input =
   /** Time passed; call it every few milliseconds while {@link RaftStatus.idle} is not used. */
@@ -254,6 +262,9 @@ export type RejectReason =
   | "transferring"
   /** Too many bytes proposed and not yet committed. */
   | "overloaded"
+  /** A change of members before the new leader's no-op is committed. */
+  | "not_ready"
+  /** Another change is not committed yet, or its joint configuration is not left yet. */
   | "membership_change_in_progress"
   | "invalid_membership"
   /** A read: leadership was lost before it could be confirmed. */
@@ -320,6 +331,11 @@ export interface RaftOptions {
    * that a quorum answered, shortened by `clockErrorRatio`.
    */
   readonly leaseMs: number;
+  /**
+   * Longest lease in milliseconds that this node may have promised before it started, under other
+   * settings; default `leaseMs`. It is honoured from the start on.
+   */
+  readonly formerLeaseMs?: number | undefined;
   /** Assumed largest rate error between two monotonic clocks, such as 0.01. */
   readonly clockErrorRatio: number;
   readonly maxAppendBytes: number;
@@ -387,6 +403,8 @@ export interface RaftStatus {
   /** Leader with leases: monotonic time until which it may serve reads alone; else null. */
   readonly leaseUntilMs: number | null;
   readonly transferTo: ReplicaId | null;
+  /** A committed membership leaves this replica out, as another one said: it does not campaign. */
+  readonly removed: boolean;
   /** Leader only. */
   readonly progress: readonly ProgressStatus[];
   /** Monotonic time at which a tick has something to do, for a host that sleeps precisely. */

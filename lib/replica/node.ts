@@ -26,7 +26,7 @@ import {
   STATUS_METHOD,
 } from "./node_protocol.ts";
 import { type ProcessOptions, ServerProcess } from "./process.ts";
-import { raftOptions } from "./raft_options.ts";
+import { type LeaseOptions, raftOptions } from "./raft_options.ts";
 import type { Replica } from "./replica.ts";
 import { SessionMachine } from "./sessions.ts";
 import type { StateMachine } from "./state_machine.ts";
@@ -44,7 +44,7 @@ export interface NodeOptions extends Omit<ProcessOptions, "addressOf" | "onMembe
   /** How questions are answered; default `index`. */
   readonly reads?: ReadMode;
   /** Leader leases (see `RaftOptions`); none by default. The same on all nodes. */
-  readonly lease?: { readonly leaseMs: number; readonly clockErrorRatio: number };
+  readonly lease?: LeaseOptions;
   /** Has the log tell the story of the consensus, in these words for requests. */
   readonly story?: StoryWords;
 }

@@ -162,6 +162,11 @@ function rejection(outcome: Rejected, group: string, leader: string | undefined)
       );
     case "overloaded":
       return new TrilogError("overloaded", `Cannot write to ${group}: too much is under way`);
+    case "not_ready":
+      return new TrilogError(
+        "unavailable",
+        `Cannot change members of ${group}: its leader was just elected`,
+      );
     case "membership_change_in_progress":
       return new TrilogError(
         "membership_change_in_progress",

@@ -18,10 +18,7 @@ Deno.test("mistake 14: no membership change before the own no-op is committed", 
   const request = fresh.change("1", targetOf(["1"]));
   fresh.settle();
   const outcome = fresh.node("1").outcome(request);
-  assertEquals(
-    outcome?.kind === "rejected" && outcome.reason,
-    "membership_change_in_progress",
-  );
+  assertEquals(outcome?.kind === "rejected" && outcome.reason, "not_ready");
 });
 
 Deno.test("mistake 14: no second membership change while one is under way", () => {
@@ -238,4 +235,50 @@ Deno.test("mistake 21: a removed node and a stranger disturb nobody", () => {
   cluster.settle();
   assertEquals([cluster.status("1").role, cluster.status("1").term], ["leader", term]);
   assertEquals(cluster.status("2").term, term);
+});
+
+Deno.test("mistake 17: a node without leases waits for those that its voters promised", () => {
+  for (const leaseless of [["2"], ["2", "3"]]) {
+    const optionsById = Object.fromEntries(leaseless.map((id) => [id, { leaseMs: 0 }]));
+    const cluster = new Cluster({ options: { leaseMs: 3 * ELECTION_MS }, optionsById });
+    cluster.elect("1");
+    cluster.advance(100);
+    cluster.isolate("1");
+    const committed = cluster.status("2").commit;
+    cluster.step("2", { kind: "peer_unreachable", peer: "1" });
+    cluster.step("3", { kind: "peer_unreachable", peer: "1" });
+    for (let ms = 0; cluster.status("2").role !== "leader" && ms < 500; ms += 5) {
+      cluster.nowMs += 5;
+      cluster.step("2", { kind: "tick" });
+      cluster.settle(["2", "3"]);
+    }
+    assertEquals(cluster.status("2").role, "leader");
+    cluster.propose("2", "new");
+    cluster.settle(["2", "3"]);
+    assert(cluster.node("1").raft.leaseValid(cluster.nowMs), "the old leader may still answer");
+    assertEquals(cluster.status("2").commit, committed);
+    cluster.advance(3 * ELECTION_MS, ["2", "3"]);
+    assert(cluster.status("2").commit > committed);
+  }
+});
+
+Deno.test("mistake 17: a node that gave up leases honours from its start what it may have promised", () => {
+  const former = { leaseMs: 0, formerLeaseMs: 3 * ELECTION_MS };
+  const optionsById = { "2": former, "3": former };
+  const cluster = new Cluster({ options: { leaseMs: 3 * ELECTION_MS }, optionsById });
+  cluster.elect("1");
+  cluster.advance(100);
+  cluster.isolate("1");
+  const committed = cluster.status("2").commit;
+  for (const id of ["2", "3"]) cluster.restart(id);
+  cluster.step("3", { kind: "tick" });
+  for (let ms = 0; cluster.status("2").role !== "leader" && ms < 500; ms += 5) {
+    cluster.nowMs += 5;
+    cluster.step("2", { kind: "tick" });
+    cluster.settle(["2", "3"]);
+    if (cluster.node("1").raft.leaseValid(cluster.nowMs)) {
+      assertEquals(cluster.status("2").commit, committed);
+    }
+  }
+  assertEquals(cluster.status("2").role, "leader");
 });

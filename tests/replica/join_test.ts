@@ -45,6 +45,7 @@ function statusOf(membership: Membership, heard: Heard = {}): RaftStatus {
     readReady: true,
     leaseUntilMs: null,
     transferTo: null,
+    removed: false,
     nextDeadlineMs: 0,
     progress: ids.map((id) => ({
       id,
