@@ -41,7 +41,7 @@ import type { ServedPartition } from "./served_partition.ts";
 import { Steering } from "./steering.ts";
 import { Successors, survey } from "./succession.ts";
 
-export interface BrokerOptions extends Omit<ProcessOptions, "addressOf" | "onMembership"> {
+export interface BrokerOptions extends Omit<ProcessOptions, "addressesOf" | "onMembership"> {
   /** Addresses of some managers. */
   readonly managers: readonly string[];
   /** Failure domain; empty for none. */
@@ -72,7 +72,7 @@ export class Broker {
     this.clock = clock;
     this.process = new ServerProcess({
       ...options,
-      addressOf: (id, node) => this.dialAddress(id, node),
+      addressesOf: (id, node) => [this.dialAddress(id, node), node.address],
       onCorrupt: (group, error) => this.rotted(group, error),
       onFatal: (error) => this.fatal(error),
     });
@@ -272,7 +272,8 @@ export class Broker {
     }
     for (const { replica } of this.hosting.partitions()) {
       for (const [id, node] of Object.entries(replica.raft.membership.nodes)) {
-        if (id !== directory.replicaId) peers.setAddress(id, this.dialAddress(id, node));
+        if (id === directory.replicaId) continue;
+        peers.setAddress(id, this.dialAddress(id, node), [node.address]);
       }
     }
   }

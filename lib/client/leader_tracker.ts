@@ -34,6 +34,8 @@ const STAY: ReadonlySet<ErrorCode> = new Set(["overloaded", "disk_full"]);
 export class LeaderTracker {
   private candidates: readonly string[];
   private address: string;
+  /** Position of the candidate that was asked last: the next one follows it. */
+  private at = 0;
   private readonly backoff: Backoff;
   private hintsInARow = 0;
 
@@ -60,6 +62,7 @@ export class LeaderTracker {
     this.candidates = candidates;
     if (leader !== null) this.address = leader;
     else if (!candidates.includes(this.address)) this.address = candidates[0];
+    this.at = Math.max(0, candidates.indexOf(this.address));
   }
 
   succeeded(address: string): void {
@@ -85,9 +88,12 @@ export class LeaderTracker {
   }
 
   private successor(address: string, error: TrilogError): string {
+    const at = this.candidates.indexOf(address);
+    if (at >= 0) this.at = at;
     if (error.leader !== undefined) return error.leader;
     if (STAY.has(error.code)) return address;
-    const at = this.candidates.indexOf(address);
-    return this.candidates[(at + 1) % this.candidates.length];
+    // A hint that led nowhere is no candidate: go on behind the one that gave it.
+    this.at = (this.at + 1) % this.candidates.length;
+    return this.candidates[this.at];
   }
 }

@@ -13,19 +13,23 @@ const ATTEMPT_MS = 3_000;
 export class Managers {
   private readonly tracker: LeaderTracker;
 
-  /** `bootstrap`: addresses of some managers; the others are learnt with the metadata. */
+  /**
+   * `bootstrap`: addresses of some managers; the others are learnt with the metadata. They stay
+   * candidates: metadata may be older than the addresses that a user gave.
+   */
   constructor(
     private readonly caller: Caller,
     private readonly clock: Clock,
     random: Random,
-    bootstrap: readonly string[],
+    private readonly bootstrap: readonly string[],
   ) {
     this.tracker = new LeaderTracker(bootstrap, random);
   }
 
   /** The managers are these now; the leading one first. */
   update(addresses: readonly string[]): void {
-    if (addresses.length > 0) this.tracker.update(addresses, null);
+    const candidates = new Set([...addresses, ...this.bootstrap]);
+    if (addresses.length > 0) this.tracker.update([...candidates], null);
   }
 
   /**

@@ -40,7 +40,12 @@ const DIAL_MS = 2_000;
 const STABLE_MS = 1_000;
 
 export class PeerLink {
-  private address: string | null = null;
+  /** Where the peer may be, the likeliest first; empty: it is not wanted. */
+  private addresses: readonly string[] = [];
+  /** Position of the address that is dialled. */
+  private at = 0;
+  /** Address of the present or last connection: a refusal there says that the process ended. */
+  private connectedTo: string | null = null;
   private connection: Connection | null = null;
   private connectedAt = 0;
   /** The cluster id told in the connection's handshake: the other side judges frames by it. */
@@ -71,9 +76,17 @@ export class PeerLink {
     return this.connection?.queuedBytes ?? 0;
   }
 
-  setAddress(address: string): void {
-    if (address === this.address) return;
-    this.address = address;
+  /** `addresses`: the likeliest first. Another first one ends the present connection. */
+  setAddresses(addresses: readonly string[]): void {
+    const [former] = this.addresses;
+    const dialled = this.addresses[this.at];
+    this.addresses = addresses;
+    if (addresses[0] === former) {
+      this.at = Math.max(0, addresses.indexOf(dialled));
+      return;
+    }
+    this.at = 0;
+    this.connectedTo = null;
     this.backoff.reset();
     this.dropConnection("its address has changed");
     this.dialNow();
@@ -99,7 +112,7 @@ export class PeerLink {
   }
 
   close(): void {
-    this.address = null;
+    this.addresses = [];
     this.dropConnection("the peer is no longer wanted");
   }
 
@@ -114,11 +127,11 @@ export class PeerLink {
   }
 
   private dialNow(): void {
-    if (this.address === null) return;
+    const address = this.addresses[this.at];
+    if (address === undefined) return;
     this.pause?.cancel();
     this.dialling = true;
     const number = ++this.dialNumber;
-    const address = this.address;
     const { policy, clock, counters, sockets } = this.options;
     const { clusterId } = policy.local();
     void dial({
@@ -142,6 +155,7 @@ export class PeerLink {
     if (!result.ok) return this.failed(result, address);
     if (result.connection.closeReason !== null) return this.redialLater();
     this.connection = result.connection;
+    this.connectedTo = address;
     this.probe = new LinkProbe(result.connection, this.options.clock);
     this.connectedAt = this.options.clock.monotonicMs();
     this.toldClusterId = toldClusterId;
@@ -151,6 +165,8 @@ export class PeerLink {
 
   private failed(result: DialResult & { ok: false }, address: string): void {
     const { logger, onIdentity, onRefused, unreachable } = this.options;
+    const ended = result.refused && address === (this.connectedTo ?? this.addresses[0]);
+    this.at = (this.at + 1) % this.addresses.length;
     this.redialLater();
     logger.debug("cannot dial peer", { peer: this.peer, address, reason: result.error.message });
     if (result.identity !== null && result.identity.replicaId !== this.peer) {
@@ -159,7 +175,7 @@ export class PeerLink {
     // A refusal by this side names whom it refuses; one by the other side names nobody.
     const refusedByPeer = result.identity === null && result.error.code !== "unavailable";
     if (refusedByPeer) onRefused?.(result.error);
-    if (!result.refused || !this.wasConnected || this.inbound > 0) return;
+    if (!ended || !this.wasConnected || this.inbound > 0) return;
     this.wasConnected = false;
     unreachable();
   }

@@ -49,7 +49,7 @@ export class TcpPeers implements PeerTransport, InboundPeers {
     this.handler = handler;
   }
 
-  setAddress(peer: ReplicaId, address: string): void {
+  setAddress(peer: ReplicaId, address: string, others: readonly string[] = []): void {
     assert(peer !== this.self, "a process does not dial itself");
     let link = this.links.get(peer);
     if (link === undefined) {
@@ -60,7 +60,7 @@ export class TcpPeers implements PeerTransport, InboundPeers {
       });
       this.links.set(peer, link);
     }
-    link.setAddress(address);
+    link.setAddresses([address, ...others.filter((other) => other !== address)]);
   }
 
   forget(peer: ReplicaId): void {

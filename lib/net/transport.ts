@@ -27,8 +27,11 @@ export interface PeerTransport {
   readonly self: ReplicaId;
   /** Where frames go and arrive; set once, before the first frame. */
   setHandler(handler: PeerHandler): void;
-  /** Names the address (`host:port`) to dial for a peer; a new address replaces the old one. */
-  setAddress(peer: ReplicaId, address: string): void;
+  /**
+   * Names the address (`host:port`) to dial for a peer; a new address replaces the old one.
+   * `others` are dialled in turn when that fails: a peer may have moved.
+   */
+  setAddress(peer: ReplicaId, address: string, others?: readonly string[]): void;
   /** Closes the connections to a peer and stops redialling. */
   forget(peer: ReplicaId): void;
   /**

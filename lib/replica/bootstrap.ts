@@ -69,8 +69,10 @@ export interface BootstrapOptions {
   readonly caller: Caller;
   readonly store: BootstrapStore;
   readonly self: () => NodeInfo;
-  /** Everybody of `--peers`, this node included; addresses as seen from here. */
+  /** All nodes of `--peers`, this node included; addresses as seen from here. */
   readonly peers: readonly NodeInfo[];
+  /** The members that this node has learnt of; none while it is blank. */
+  readonly members: () => readonly NodeInfo[];
   readonly newClusterId: () => string;
   /** The node stops: give up. */
   readonly stopped: () => boolean;
@@ -134,8 +136,16 @@ export class Bootstrap {
 
   /** Asks the cluster's leader to take this node in, or to note its address. */
   async announce(): Promise<void> {
-    const answers = await Promise.all(this.others().map((peer) => this.ask(peer)));
+    const { name } = this.options.self();
+    const members = this.options.members().filter((member) => member.name !== name);
+    const answers = await Promise.all([...this.others(), ...members].map((peer) => this.ask(peer)));
     await this.askToJoin(answers);
+  }
+
+  /** What this node asks of the leader. */
+  joinRequest(): Packable {
+    const { name, address } = this.options.self();
+    return joinCodec.encode({ name, replicaId: this.options.store.replicaId, address });
   }
 
   private others(): readonly NodeInfo[] {
@@ -224,23 +234,37 @@ export class Bootstrap {
     logger.info("joined the cluster", { cluster });
   }
 
-  /** Whoever leads takes the request; the others refuse it. */
+  /**
+   * The leader takes the request. The others refuse it and name the leader, which is asked next,
+   * whether `--peers` names it or not.
+   */
   private async askToJoin(answers: readonly (Reached | null)[]): Promise<void> {
-    const { store, caller } = this.options;
-    const self = this.options.self();
-    const params = joinCodec.encode({
-      name: self.name,
-      replicaId: store.replicaId,
-      address: self.address,
-    });
-    const members = answers.filter((answer) => answer?.state === "member");
-    const requests = members.map((member) =>
-      caller.call(member!.reachedAt, JOIN_METHOD, params, { deadlineMs: CALL_MS })
-    );
-    await Promise.any(requests).catch(({ errors }: AggregateError) => {
-      // What the leader says tells more than that the others are not it.
-      throw errors.find((error) => toTrilogError(error).code !== "not_leader") ?? errors[0];
-    });
+    const params = this.joinRequest();
+    const asked = new Set<string>();
+    const errors: TrilogError[] = [];
+    let next = answers.flatMap((answer) => answer?.state === "member" ? [answer.reachedAt] : []);
+    while (next.length > 0) {
+      for (const address of next) asked.add(address);
+      const refusals = await Promise.all(next.map((address) => this.askLeader(address, params)));
+      if (refusals.includes(null)) return;
+      errors.push(...refusals.filter((refusal) => refusal !== null));
+      const named = refusals.flatMap((refusal) => refusal?.leader ?? []);
+      next = [...new Set(named)].filter((address) => !asked.has(address));
+    }
+    // What the leader says is more than that the others are not it.
+    const refusal = errors.find(({ code }) => code !== "not_leader") ?? errors[0];
+    if (refusal !== undefined) throw refusal;
+    throw new TrilogError("unavailable", "Cannot join the cluster: no member answers");
+  }
+
+  /** Null where the request was taken. */
+  private async askLeader(address: string, params: Packable): Promise<TrilogError | null> {
+    try {
+      await this.options.caller.call(address, JOIN_METHOD, params, { deadlineMs: CALL_MS });
+      return null;
+    } catch (thrown) {
+      return toTrilogError(thrown);
+    }
   }
 
   private async ask(peer: NodeInfo): Promise<Reached | null> {

@@ -46,8 +46,11 @@ export interface HostOptions {
    * go on. Without it that ends the process.
    */
   readonly onCorrupt?: (group: string, error: TrilogError) => void;
-  /** Where a member is dialled from here; its address in the membership by default. */
-  readonly addressOf?: (id: ReplicaId, node: NodeInfo) => string;
+  /**
+   * Where a member is dialled from here, the likeliest address first; its address in the membership
+   * by default.
+   */
+  readonly addressesOf?: (id: ReplicaId, node: NodeInfo) => readonly string[];
   /** A membership was committed and applied here; `previous` is the one applied before it. */
   readonly onMembership?: (group: string, membership: Membership, previous: Membership) => void;
 }
@@ -288,12 +291,14 @@ export class Host implements PeerHandler {
 
   /** Where a member is dialled from here. */
   addressOf(id: ReplicaId, node: NodeInfo): string {
-    return this.options.addressOf?.(id, node) ?? node.address;
+    return this.options.addressesOf?.(id, node)[0] ?? node.address;
   }
 
   private noteAddresses(membership: Membership): void {
     for (const [id, node] of Object.entries(membership.nodes)) {
-      if (id !== this.self) this.options.transport.setAddress(id, this.addressOf(id, node));
+      if (id === this.self) continue;
+      const [address, ...others] = this.options.addressesOf?.(id, node) ?? [node.address];
+      this.options.transport.setAddress(id, address, others);
     }
   }
 

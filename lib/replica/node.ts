@@ -32,7 +32,7 @@ import { SessionMachine } from "./sessions.ts";
 import type { StateMachine } from "./state_machine.ts";
 import { Story, type StoryWords } from "./story.ts";
 
-export interface NodeOptions extends Omit<ProcessOptions, "addressOf" | "onMembership"> {
+export interface NodeOptions extends Omit<ProcessOptions, "addressesOf" | "onMembership"> {
   /** Group id, such as `atm`: the same on all nodes. */
   readonly group: string;
   /** Made anew for each start; the node adds sessions around it. */
@@ -79,7 +79,7 @@ export class Node {
     this.process = new ServerProcess({
       ...options,
       advertise: options.advertise ?? ownAddress(options),
-      addressOf: (_, node) => this.dialAddress(node),
+      addressesOf: (_, node) => this.dialAddresses(node),
       onMembership: (_, membership, previous) => this.membershipCommitted(membership, previous),
       onFatal: (error) => this.fatal(error),
     });
@@ -113,6 +113,7 @@ export class Node {
       store: directory,
       self: () => ({ name: options.name, address: this.process.address }),
       peers: options.peers,
+      members: () => Object.values(this.current?.raft.membership.nodes ?? {}),
       newClusterId: options.newIdentity,
       stopped: () => this.stopping,
       onPeer: (id, address) => {
@@ -241,7 +242,9 @@ export class Node {
       segmentBytes: options.segmentBytes,
       logger: options.logger,
     });
-    for (const node of Object.values(store.recovered.baseMembership.nodes)) {
+    const { memberships, baseMembership } = store.recovered;
+    const { nodes } = memberships[memberships.length - 1]?.membership ?? baseMembership;
+    for (const node of Object.values(nodes)) {
       this.firstAddresses.set(node.name, node.address);
     }
     this.current = host.open({
@@ -279,19 +282,20 @@ export class Node {
 
   /**
    * Where a member is dialled: `--peers` says how this node reaches it, unless the member has
-   * moved since this process started.
+   * moved since this process started. The other address is kept for when that one fails.
    */
-  private dialAddress(node: NodeInfo): string {
+  private dialAddresses(node: NodeInfo): readonly string[] {
     const configured = this.options.peers.find(({ name }) => name === node.name);
-    if (configured === undefined) return node.address;
+    if (configured === undefined) return [node.address];
     const first = this.firstAddresses.get(node.name) ?? node.address;
     this.firstAddresses.set(node.name, first);
-    return node.address === first ? configured.address : node.address;
+    const both = [configured.address, node.address];
+    return node.address === first ? both : both.reverse();
   }
 
   private addressOf(id: ReplicaId): string | undefined {
     const node = this.current?.raft.membership.nodes[id];
-    return node === undefined ? undefined : this.dialAddress(node);
+    return node === undefined ? undefined : this.dialAddresses(node)[0];
   }
 
   /** Identities that are members no more are never listened to again. */
@@ -341,7 +345,11 @@ export class Node {
     const nowMs = this.clock.monotonicMs();
     if (nowMs - this.announcedAtMs < ANNOUNCE_MS) return;
     this.announcedAtMs = nowMs;
-    this.bootstrap.announce().catch((error) => {
+    // A leader is among those that record addresses: it enters its own.
+    const announced = this.current.isLeader
+      ? Promise.try(() => this.joins.request(this.bootstrap.joinRequest()))
+      : this.bootstrap.announce();
+    announced.catch((error) => {
       this.options.logger.debug("not taken in yet", { reason: String(error) });
     });
   }

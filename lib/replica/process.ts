@@ -45,7 +45,8 @@ export interface ProcessOptions {
   readonly syncTimes?: Histogram;
   /** Told once when the process must end: its disk failed, or its identity is refused by others. */
   readonly onFatal: (error: unknown) => void;
-  readonly addressOf?: (id: ReplicaId, node: NodeInfo) => string;
+  /** See `HostOptions`. */
+  readonly addressesOf?: (id: ReplicaId, node: NodeInfo) => readonly string[];
   readonly onMembership?: (group: string, membership: Membership, previous: Membership) => void;
   readonly onCorrupt?: (group: string, error: TrilogError) => void;
 }
@@ -97,7 +98,7 @@ export class ServerProcess {
       heartbeatMs: options.heartbeatMs,
       electionTimeoutMs: options.electionTimeoutMs,
       onFatal: options.onFatal,
-      ...(options.addressOf === undefined ? {} : { addressOf: options.addressOf }),
+      ...(options.addressesOf === undefined ? {} : { addressesOf: options.addressesOf }),
       ...(options.onCorrupt === undefined ? {} : { onCorrupt: options.onCorrupt }),
       onMembership: (group, membership, previous) => {
         options.onMembership?.(group, membership, previous);

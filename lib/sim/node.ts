@@ -270,8 +270,8 @@ class WatchedTransport implements PeerTransport {
     this.inner.setHandler(handler);
   }
 
-  setAddress(peer: ReplicaId, address: string): void {
-    this.inner.setAddress(peer, address);
+  setAddress(peer: ReplicaId, address: string, others?: readonly string[]): void {
+    this.inner.setAddress(peer, address, others);
   }
 
   forget(peer: ReplicaId): void {

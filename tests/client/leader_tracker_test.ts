@@ -2,6 +2,11 @@ import { assert, assertEquals } from "@std/assert";
 import { type ErrorCode, TrilogError } from "../../lib/base/errors.ts";
 import { Prng } from "../../lib/base/prng.ts";
 import { LeaderTracker } from "../../lib/client/leader_tracker.ts";
+import { Managers } from "../../lib/client/managers.ts";
+import { type ClusterMetadata, metadataMethod } from "../../lib/client/protocol.ts";
+import { SimClock } from "../../lib/sim/clock.ts";
+import { SimProcess } from "../../lib/sim/process.ts";
+import { Scheduler } from "../../lib/sim/scheduler.ts";
 
 function tracker(candidates = ["a:1", "b:1", "c:1"]): LeaderTracker {
   return new LeaderTracker(candidates, new Prng(1), { firstDelayMs: 10, maxDelayMs: 80 });
@@ -103,3 +108,40 @@ Deno.test("a choice that is no longer a candidate is dropped, a leader that is n
   leader.update(["b:1", "c:1"], null);
   assertEquals(leader.current, "c:1");
 });
+
+Deno.test("after a hint that leads nowhere the candidates go on, not from the first again", () => {
+  const leader = tracker();
+  const asked: string[] = [];
+  for (let attempt = 0; attempt < 6; attempt += 1) {
+    asked.push(leader.current);
+    const hint = leader.current === "dead:1" ? undefined : "dead:1";
+    leader.failed(leader.current, failure(hint === undefined ? "unavailable" : "not_leader", hint));
+  }
+  assertEquals(asked, ["a:1", "dead:1", "b:1", "dead:1", "c:1", "dead:1"]);
+});
+
+Deno.test("addresses that a user gave stay candidates when the managers name others", async () => {
+  const asked: string[] = [];
+  const call = (address: string) => {
+    asked.push(address);
+    if (address !== "given:1") throw new TrilogError("unavailable", "Cannot call: moved away");
+    return Promise.resolve(metadataMethod.answer.encode(METADATA));
+  };
+  const scheduler = new Scheduler();
+  const clock = new SimClock(new SimProcess(scheduler, "client"));
+  const managers = new Managers({ call }, clock, new Prng(1), ["given:1"]);
+  managers.update(["old:1", "old:2"]);
+  const request = { topics: [], consistency: "stale" } as const;
+  const answer = managers.request(metadataMethod, request, 5_000);
+  await scheduler.runUntil(5_000);
+  assertEquals((await answer).clusterId, METADATA.clusterId);
+  assertEquals(asked, ["given:1"]);
+});
+
+const METADATA: ClusterMetadata = {
+  clusterId: "00000000000000c1",
+  version: 1,
+  topics: [],
+  brokers: [],
+  managers: [],
+};

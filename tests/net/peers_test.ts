@@ -149,6 +149,26 @@ Deno.test("a new address replaces the old one", async () => {
   await Promise.all([left.close(), right.close(), moved.close()]);
 });
 
+Deno.test("a peer that is not at its first address is found at another one", async () => {
+  const gone = new TestNode({ replicaId: "r2" });
+  await gone.close();
+  const wiped = new TestNode({ replicaId: "r9" });
+  const moved = new TestNode({ replicaId: "r2" });
+  const left = new TestNode({ replicaId: "r1" });
+  left.peers.setAddress("r2", gone.address, [wiped.address, moved.address]);
+  await until(() => left.events.includes("connected r2"), "it is connected");
+  left.peers.send("r2", "g", 1);
+  await until(() => moved.frames.length === 1, "frames go there");
+  assertEquals(wiped.frames, []);
+  left.peers.setAddress("r2", gone.address, [moved.address]);
+  left.peers.send("r2", "g", 2);
+  await until(() => moved.frames.length === 2, "the connection is kept");
+  await moved.close();
+  await until(() => left.events.length === 2, "its end is noticed");
+  assertEquals(left.events, ["connected r2", "unreachable r2"]);
+  await Promise.all([left.close(), wiped.close()]);
+});
+
 Deno.test("a peer that does not read loses the newest frames, and nobody else is slowed", async () => {
   const { left, right } = await pair();
   const stuck = Deno.listen({ hostname: "127.0.0.1", port: 0 });

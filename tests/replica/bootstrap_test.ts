@@ -52,6 +52,8 @@ class World {
   readonly members = new Map<string, Member>();
   readonly joined: string[] = [];
   loss = 0;
+  /** Where join requests are taken; every other member refuses them and names it. */
+  leader: string | null = null;
   private clusters = 0;
 
   constructor(readonly random = new Prng(1)) {}
@@ -66,6 +68,7 @@ class World {
       store,
       self: () => ({ name, address: `${name}:1` }),
       peers: PEERS,
+      members: () => [],
       newClusterId: () => `cluster${++this.clusters}`,
       stopped: () => !process.alive,
       onPeer: () => {},
@@ -108,6 +111,10 @@ class World {
     if (method === HELLO_METHOD) return member.bootstrap.hello();
     if (method === PREPARE_METHOD) return member.bootstrap.prepare(params);
     assertEquals(method, JOIN_METHOD);
+    if (this.leader !== null && this.leader !== member.name) {
+      const leader = `${this.leader}:1`;
+      throw new TrilogError("not_leader", "Cannot take in: not the leader", { leader });
+    }
     this.joined.push(joinCodec.decode(params, "join").replicaId);
     return null;
   }
@@ -143,6 +150,20 @@ Deno.test("a blank node that meets a member asks to be taken in and never founds
   await world.until("it has joined", () => wiped.store.isMember());
   assertEquals(wiped.store.cluster, "cluster1");
   assertEquals(wiped.store.founding(), null);
+  assert(world.joined.includes(wiped.store.replicaId));
+});
+
+Deno.test("a blank node follows refusals to a leader that its --peers does not name", async () => {
+  const world = new World();
+  for (const { name } of PEERS) world.start(name);
+  await world.until("all are members", () => world.all.every(({ store }) => store.isMember()));
+  const store = new Store("a4-1");
+  store.becomeMember("cluster1");
+  world.start("a4", store);
+  world.leader = "a4";
+  world.crash("a3");
+  const wiped = world.start("a3");
+  await world.until("it has joined", () => wiped.store.isMember());
   assert(world.joined.includes(wiped.store.replicaId));
 });
 
