@@ -1,5 +1,6 @@
 /** `trilog cluster`: the state of a queue cluster, moves of its partitions, and its upkeep. */
 
+import { unlessAborted } from "../lib/base/abort.ts";
 import { sleep } from "../lib/base/clock.ts";
 import { toTrilogError, TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
@@ -17,7 +18,7 @@ import { managerCommands } from "./cluster_managers.ts";
 import { recover } from "./cluster_recover.ts";
 import { parsePartition, partitionRows, statusLines, statusObject } from "./cluster_view.ts";
 import { type Ask, newRequestId, withManagers } from "./managers_client.ts";
-import { aborted, waitUntilDone } from "./progress_line.ts";
+import { waitUntilDone } from "./progress_line.ts";
 
 const WATCH_MS = 1_000;
 /** A look at a cluster in trouble must not take long. */
@@ -49,7 +50,7 @@ const status = defineCommand({
         await terminal.print(clear + text);
         await terminal.flush();
         if (!flags.watch) return 0;
-        await Promise.race([sleep(systemClock, WATCH_MS), aborted(signal)]);
+        await unlessAborted(sleep(systemClock, WATCH_MS), signal);
         if (signal.aborted) return 0;
       }
     }),

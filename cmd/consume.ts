@@ -4,12 +4,55 @@ import { TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { bootstrapFlags, securityFlags } from "../lib/cli/common_flags.ts";
 import { defineCommand } from "../lib/cli/command.ts";
+import type { FlagValues } from "../lib/cli/flags.ts";
 import { Progress } from "../lib/cli/progress.ts";
+import type { Terminal } from "../lib/cli/terminal.ts";
 import type { Client } from "../lib/client/client.ts";
-import type { Fetched, PartitionReader } from "../lib/client/partition_reader.ts";
 import { consumeInGroup } from "./consume_group.ts";
-import { MessagePrinter } from "./message_printer.ts";
+import { consumeLast, consumePartitions, type Position } from "./consume_partitions.ts";
+import { type MessageForm, MessagePrinter } from "./message_printer.ts";
+import { parseTemplate } from "./message_template.ts";
 import { withClient } from "./queue_client.ts";
+
+/** Messages that `--last` keeps in memory at most. */
+const MOST_LAST = 100_000;
+
+const flags = {
+  partition: { type: "integer", min: 0, help: "only this partition" },
+  from: {
+    type: "string",
+    default: "earliest",
+    placeholder: "POSITION",
+    help:
+      "earliest, latest, an offset, -N for N before the end, or a time such as 2026-11-21T08:00Z",
+  },
+  last: {
+    type: "integer",
+    min: 1,
+    max: MOST_LAST,
+    help: "the last N messages of all partitions together, by time",
+  },
+  group: { type: "name", help: "take part in this consumer group" },
+  sessionTimeout: {
+    type: "duration",
+    default: "10s",
+    help: "with --group: after this long without a sign of life others take over",
+  },
+  onOutOfRange: {
+    type: "choice",
+    choices: ["error", "earliest", "latest"],
+    default: "error",
+    help: "with --group: what to do where retention dropped the group's next message",
+  },
+  max: { type: "integer", min: 1, help: "stop after this many messages" },
+  follow: { type: "boolean", help: "wait for more messages at the end" },
+  withMetadata: { type: "boolean", help: "print partition, offset, time and key as well" },
+  format: { type: "string", placeholder: "TEMPLATE", help: "print by a template; see above" },
+  ...bootstrapFlags,
+  ...securityFlags,
+} as const;
+
+type ConsumeFlags = FlagValues<typeof flags>;
 
 export const command = defineCommand({
   name: "consume",
@@ -17,104 +60,114 @@ export const command = defineCommand({
   details:
     "Stops at the end there was when it started; --follow goes on. One message a line, as\n" +
     "the bytes that were produced; --json and --with-metadata show where each one stands.\n" +
+    'With --json a message that is not UTF-8 is shown in base64, with "encoding":"base64".\n' +
     "With --group it shares the topic with the group's other members, goes on where the\n" +
-    "group has come to, and commits what it has printed; Ctrl-C commits and leaves.",
+    "group has come to, and commits what it has printed; Ctrl-C commits and leaves.\n" +
+    "A template may hold: %s value, %S its length, %R the same as 4 bytes, %k key, %K its\n" +
+    "length (-1: there is none), %t topic, %p partition, %o offset, %T milliseconds since\n" +
+    "1970, %h headers, %% a percent sign, \\n \\r \\t \\\\ \\xHH. No newline is added.",
   examples: [
     "trilog consume logs",
-    "trilog consume logs --from latest --follow --with-metadata",
+    "trilog consume logs --last 20 --follow --with-metadata",
     "trilog consume logs --group billing --follow",
+    "trilog consume logs --format '%p/%o %k %s %h\\n'",
   ],
   positionals: { topic: { help: "the topic" } },
   interruption: "graceful",
-  flags: {
-    partition: { type: "integer", min: 0, help: "only this partition" },
-    from: {
-      type: "string",
-      default: "earliest",
-      placeholder: "POSITION",
-      help: "earliest, latest, an offset, or a time such as 2026-11-21T08:00:00Z",
-    },
-    group: { type: "name", help: "take part in this consumer group" },
-    sessionTimeout: {
-      type: "duration",
-      default: "10s",
-      help: "with --group: after this long without a sign of life others take over",
-    },
-    onOutOfRange: {
-      type: "choice",
-      choices: ["error", "earliest", "latest"],
-      default: "error",
-      help: "with --group: what to do where retention dropped the group's next message",
-    },
-    max: { type: "integer", min: 1, help: "stop after this many messages" },
-    follow: { type: "boolean", help: "wait for more messages at the end" },
-    withMetadata: { type: "boolean", help: "print partition, offset, time and key as well" },
-    ...bootstrapFlags,
-    ...securityFlags,
-  },
-  run: ({ flags, args, json, terminal, signal }) =>
-    withClient(flags, async (client) => {
-      const position = parsePosition(flags.from);
-      const progress = new Progress({
-        terminal,
-        clock: systemClock,
-        noun: "messages",
-        verb: "consumed",
-        silent: json,
-      });
-      const form = json ? "json" : flags.withMetadata ? "metadata" : "value";
-      const printer = new MessagePrinter(terminal, form, flags.max ?? Infinity, progress);
-      const { follow } = flags;
+  flags,
+  run: ({ flags, given, args, json, terminal, signal }) => {
+    refuseContradictions(flags, given, json);
+    const form = formOf(flags, json);
+    const position = parsePosition(flags.from);
+    return withClient(flags, async (client) => {
+      const printer = printerOf(terminal, args.topic, form, flags.max, json);
       try {
-        if (flags.group === undefined) {
-          const partitions = await chosenPartitions(client, args.topic, flags.partition);
-          await Promise.all(partitions.map((partition) =>
-            consumePartition(client, args.topic, partition, position, { follow, printer, signal })
-          ));
-        } else {
-          const from = groupPosition(position, flags.partition);
-          const { group, sessionTimeout: sessionTimeoutMs, onOutOfRange } = flags;
-          await consumeInGroup(client, args.topic, group, {
-            from,
-            onOutOfRange,
-            sessionTimeoutMs,
-            follow,
-            printer,
-            terminal,
-            signal,
-          });
-        }
+        await consume(client, args.topic, position, flags, { printer, terminal, signal });
       } finally {
-        progress.finish();
+        await printer.finish();
       }
       return signal.aborted ? 130 : 0;
-    }),
+    });
+  },
 });
 
-type Position =
-  | { readonly kind: "earliest" | "latest" }
-  | { readonly kind: "offset"; readonly offset: number }
-  | { readonly kind: "time"; readonly timeMs: number };
+interface Output {
+  readonly printer: MessagePrinter;
+  readonly terminal: Terminal;
+  readonly signal: AbortSignal;
+}
+
+async function consume(
+  client: Client,
+  topic: string,
+  position: Position,
+  flags: ConsumeFlags,
+  { printer, terminal, signal }: Output,
+): Promise<void> {
+  const { follow, group, last, onOutOfRange } = flags;
+  if (group !== undefined) {
+    const from = groupPosition(position);
+    const sessionTimeoutMs = flags.sessionTimeout;
+    const settings = { from, onOutOfRange, sessionTimeoutMs, follow };
+    return await consumeInGroup(client, topic, group, { ...settings, printer, terminal, signal });
+  }
+  const partitions = await chosenPartitions(client, topic, flags.partition);
+  const consumption = { topic, partitions, position, follow, printer, signal };
+  if (last !== undefined) await consumeLast(client, last, consumption);
+  else await consumePartitions(client, consumption);
+}
+
+function refuseContradictions(
+  { group, last, partition, withMetadata, format }: ConsumeFlags,
+  given: Readonly<Record<string, string>>,
+  json: boolean,
+): void {
+  const refuse = (state: string) => new TrilogError("usage", `Cannot consume: ${state}`);
+  if (group !== undefined && partition !== undefined) {
+    throw refuse("with --group, --partition is the group's choice");
+  }
+  if (group !== undefined && last !== undefined) {
+    throw refuse("with --group, --last has no meaning; see trilog group reset");
+  }
+  if (last !== undefined && given.from !== undefined) {
+    throw refuse("--last and --from both say where to begin");
+  }
+  if (format !== undefined && (json || withMetadata)) {
+    throw refuse("--format says all of how messages look; drop --json and --with-metadata");
+  }
+}
+
+function formOf({ format, withMetadata }: ConsumeFlags, json: boolean): MessageForm {
+  if (format !== undefined) return parseTemplate(format);
+  return json ? "json" : withMetadata ? "metadata" : "value";
+}
+
+function printerOf(
+  terminal: Terminal,
+  topic: string,
+  form: MessageForm,
+  max: number | undefined,
+  silent: boolean,
+): MessagePrinter {
+  const texts = { noun: "messages", verb: "consumed" };
+  const progress = new Progress({ terminal, clock: systemClock, ...texts, silent });
+  return new MessagePrinter({ terminal, topic, form, max: max ?? Infinity, progress });
+}
 
 function parsePosition(text: string): Position {
   if (text === "earliest" || text === "latest") return { kind: text };
   if (/^\d{1,15}$/.test(text)) return { kind: "offset", offset: Number(text) };
+  if (/^-\d{1,15}$/.test(text)) return { kind: "before_end", count: -Number(text) };
   const timeMs = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : NaN;
   if (Number.isFinite(timeMs) && timeMs >= 0) return { kind: "time", timeMs };
   throw new TrilogError(
     "usage",
-    `Cannot start at ${JSON.stringify(text)}: expected earliest, latest, an offset or a time`,
+    `Cannot start at ${JSON.stringify(text)}: expected earliest, latest, an offset, -N or a time`,
   );
 }
 
 /** A group decides who reads what from where; `--from` only says where a new one begins. */
-function groupPosition(
-  position: Position,
-  partition: number | undefined,
-): "earliest" | "latest" {
-  if (partition !== undefined) {
-    throw new TrilogError("usage", "Cannot consume in a group: --partition is the group's choice");
-  }
+function groupPosition(position: Position): "earliest" | "latest" {
   if (position.kind === "earliest" || position.kind === "latest") return position.kind;
   throw new TrilogError(
     "usage",
@@ -131,47 +184,4 @@ async function chosenPartitions(
   if (only === undefined) return partitions.map(({ partition }) => partition);
   await client.route(topic, only);
   return [only];
-}
-
-interface ConsumeOptions {
-  readonly follow: boolean;
-  readonly printer: MessagePrinter;
-  readonly signal: AbortSignal;
-}
-
-/** Prints one partition until its end at the start, for ever, or until enough was printed. */
-async function consumePartition(
-  client: Client,
-  topic: string,
-  partition: number,
-  position: Position,
-  { follow, printer, signal }: ConsumeOptions,
-): Promise<void> {
-  const end = follow ? Infinity : await client.offset(topic, partition, "latest");
-  const from = await startOffset(client, topic, partition, position);
-  const reader = client.reader(topic, partition, { from });
-  while (reader.offset < end && !printer.full && !signal.aborted) {
-    const fetched = await nextUnlessAborted(reader, signal);
-    if (fetched === null) return;
-    await printer.print(partition, fetched.records.filter(({ offset }) => offset < end));
-  }
-}
-
-async function startOffset(
-  client: Client,
-  topic: string,
-  partition: number,
-  position: Position,
-): Promise<number> {
-  if (position.kind === "offset") return position.offset;
-  const timeMs = position.kind === "time" ? position.timeMs : 0;
-  return await client.offset(topic, partition, position.kind, timeMs);
-}
-
-/** Null when the command was interrupted first. */
-function nextUnlessAborted(reader: PartitionReader, signal: AbortSignal): Promise<Fetched | null> {
-  const aborted = new Promise<null>((resolve) => {
-    signal.addEventListener("abort", () => resolve(null), { once: true });
-  });
-  return Promise.race([reader.next(), aborted]);
 }

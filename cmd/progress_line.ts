@@ -1,5 +1,6 @@
 /** Waiting for something that goes on by itself: shown on stderr, ended by Ctrl-C. */
 
+import { unlessAborted } from "../lib/base/abort.ts";
 import { sleep } from "../lib/base/clock.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { printError, type Terminal } from "../lib/cli/terminal.ts";
@@ -38,18 +39,10 @@ export async function waitUntilDone(
         else terminal.writeError(clipped(text, terminal.columns() - 1));
         told = text;
       }
-      await Promise.race([sleep(systemClock, POLL_MS), aborted(signal)]);
+      await unlessAborted(sleep(systemClock, POLL_MS), signal);
     }
     return false;
   } finally {
     erase();
   }
-}
-
-/** Resolves when the signal is aborted. */
-export function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 }

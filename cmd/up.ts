@@ -1,5 +1,6 @@
 /** `trilog up`: a whole cluster on this machine, every server a process of its own. */
 
+import { unlessAborted } from "../lib/base/abort.ts";
 import { defineCommand } from "../lib/cli/command.ts";
 import { tableLines } from "../lib/cli/table.ts";
 import type { Terminal } from "../lib/cli/terminal.ts";
@@ -69,13 +70,5 @@ async function showReady(
 
 /** Waits for `work` or for the signal; tells whether the signal came first. */
 async function aborted(signal: AbortSignal, work: Promise<unknown>): Promise<boolean> {
-  if (signal.aborted) return true;
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const stop = () => resolve(true);
-  signal.addEventListener("abort", stop, { once: true });
-  try {
-    return await Promise.race([promise, work.then(() => false)]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-  }
+  return await unlessAborted(work.then(() => false), signal) ?? true;
 }

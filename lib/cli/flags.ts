@@ -17,7 +17,10 @@ interface FlagBase {
   readonly env?: string;
 }
 
-/** `members` reads `m1=127.0.0.1:9001,m2=...`; `names` reads `b1,b2,b3`; `list` any words. */
+/**
+ * `members` reads `m1=127.0.0.1:9001,m2=...`; `names` reads `b1,b2,b3`; `list` any words. `texts`
+ * may be given many times: one text each time.
+ */
 export type Flag =
   | (FlagBase & {
     readonly type:
@@ -31,6 +34,7 @@ export type Flag =
       | "name"
       | "names"
       | "list"
+      | "texts"
       | "path";
   })
   | (FlagBase & { readonly type: "integer"; readonly min?: number; readonly max?: number })
@@ -49,11 +53,11 @@ export interface Member {
 type Typed<F extends Flag> = F extends { type: "boolean" } ? boolean
   : F extends { type: "choice"; choices: readonly (infer Choice)[] } ? Choice
   : F extends { type: "integer" | "duration" | "size" } ? number
-  : F extends { type: "addresses" | "names" | "list" } ? readonly string[]
+  : F extends { type: "addresses" | "names" | "list" | "texts" } ? readonly string[]
   : F extends { type: "members" } ? readonly Member[]
   : string;
 
-type MaybeAbsent<F extends Flag> = F extends { type: "boolean" } ? never
+type MaybeAbsent<F extends Flag> = F extends { type: "boolean" | "texts" } ? never
   : F extends { default: string } | { required: true } ? never
   : undefined;
 
@@ -111,6 +115,8 @@ export function readFlag(flag: Flag, what: string, text: string): FlagValue {
         : refuse("a name of 1 to 249 letters, digits, dots, underscores and dashes");
     case "names":
       return readList(text, isValidName) ?? refuse("names with commas between, such as b1,b2,b3");
+    case "texts":
+      return [text];
     case "list":
       return readList(text, (item) => item !== "") ?? refuse("words with commas between");
     case "choice":

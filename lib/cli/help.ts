@@ -16,6 +16,7 @@ const PLACEHOLDERS: Readonly<Record<Flag["type"], string>> = {
   members: "NAME=HOST:PORT[,...]",
   name: "NAME",
   names: "NAME[,...]",
+  texts: "TEXT",
   list: "WORD[,...]",
   choice: "",
 };

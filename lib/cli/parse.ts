@@ -88,8 +88,13 @@ export function parseCommand(
   const names = [...byName.keys()];
   const parsed = parseArgs(split.joined, { string: [...names, "_"], collect: names });
   const given: Record<string, string> = {};
+  const repeated: Record<string, readonly string[]> = {};
   for (const [typed, name] of byName) {
     const texts = parsed[typed] as readonly string[];
+    if (declared[name].type === "texts") {
+      repeated[name] = texts;
+      continue;
+    }
     if (texts.length > 1) throw usageError(`Cannot use --${typed}: it is given twice`);
     if (texts.length === 1) given[name] = texts[0];
   }
@@ -97,7 +102,7 @@ export function parseCommand(
     throw usageError(`Cannot run ${command.name}: it takes no words after --`);
   }
   return {
-    flags: flagValues(command.flags ?? {}, given, environment),
+    flags: { ...flagValues(command.flags ?? {}, given, environment), ...repeated },
     args: positionalValues(command, parsed._ as string[]),
     words: split.rest ?? [],
     given,

@@ -18,6 +18,8 @@ export interface ProgressOptions {
   readonly total?: number;
   /** `--json`, or no wish for it: nothing is shown at all. */
   readonly silent?: boolean;
+  /** Only the summary: a person types on the same terminal. */
+  readonly summaryOnly?: boolean;
 }
 
 /** Counting costs two additions; drawing happens five times a second, on terminals only. */
@@ -29,16 +31,30 @@ export class Progress {
   private shownCount = 0;
   private shownMs: number;
   private drawn = false;
+  private hidden = false;
 
   constructor(private readonly options: ProgressOptions) {
     this.startedMs = options.clock.monotonicMs();
     this.shownMs = this.startedMs;
-    if (options.terminal.stderrIsTerminal && !options.silent) this.plan();
+    const quiet = options.silent || options.summaryOnly;
+    if (options.terminal.stderrIsTerminal && !quiet) this.plan();
   }
 
   add(count: number, sizeBytes: number): void {
     this.count += count;
     this.sizeBytes += sizeBytes;
+  }
+
+  /** Takes the line away, for output that goes to the same terminal, until {@link show}. */
+  hide(): void {
+    this.hidden = true;
+    if (this.drawn) this.options.terminal.writeError(ERASE_LINE);
+    this.drawn = false;
+  }
+
+  /** The line may be drawn again. */
+  show(): void {
+    this.hidden = false;
   }
 
   /** Stops drawing and prints the summary line; `remark` is added to it. */
@@ -66,6 +82,7 @@ export class Progress {
   }
 
   private draw(): void {
+    if (this.hidden) return;
     const { terminal, clock, noun, verb, total } = this.options;
     const nowMs = clock.monotonicMs();
     const rate = (this.count - this.shownCount) / Math.max(0.001, (nowMs - this.shownMs) / 1_000);

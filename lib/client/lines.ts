@@ -9,3 +9,8 @@ export const OPEN_LINE: RecordHeader = { key: "trilog.open-line", value: null };
 export function isOpenLine(headers: readonly RecordHeader[]): boolean {
   return headers.length > 0 && headers.some(({ key }) => key === OPEN_LINE.key);
 }
+
+/** The headers that the sender gave: all but the mark of an open line. */
+export function shownHeaders(headers: readonly RecordHeader[]): readonly RecordHeader[] {
+  return isOpenLine(headers) ? headers.filter(({ key }) => key !== OPEN_LINE.key) : headers;
+}

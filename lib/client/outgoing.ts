@@ -50,7 +50,7 @@ export function encodeMessage(message: OutgoingMessage): EncodedMessage {
   if (timestampMs !== undefined && !isTimestamp(timestampMs)) {
     throw invalid(`its timestamp ${timestampMs} is not a whole number of milliseconds`);
   }
-  const headers = message.headers === undefined ? NO_HEADERS : message.headers.map(encodeHeader);
+  const headers = message.headers?.length ? message.headers.map(encodeHeader) : NO_HEADERS;
   const sizeBytes = (key?.length ?? 0) + (value?.length ?? 0) + headersSize(headers);
   checkMessage(value, sizeBytes);
   return { key, value, headers, timestampMs, sizeBytes };

@@ -24,6 +24,8 @@ export class FakeTerminal implements Terminal {
   readonly rawModes: boolean[] = [];
   stdout = "";
   stderr = "";
+  /** What a person would see: stdout and stderr in the order of their writes. */
+  screen = "";
   private writtenBytes = 0;
 
   constructor(private readonly options: FakeOptions = {}) {
@@ -47,6 +49,7 @@ export class FakeTerminal implements Terminal {
       return Promise.reject(new OutputClosed());
     }
     this.stdout += displayText(bytes);
+    this.screen += displayText(bytes);
   }
 
   print(line: string): Promise<void> | void {
@@ -59,6 +62,7 @@ export class FakeTerminal implements Terminal {
 
   writeError(text: string): void {
     this.stderr += text;
+    this.screen += text;
   }
 
   columns(): number {

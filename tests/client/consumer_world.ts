@@ -41,8 +41,13 @@ export class FakePartition {
   }
 
   produce(...values: string[]): void {
+    this.produceAt(1_000, ...values);
+  }
+
+  /** Messages with this timestamp. */
+  produceAt(timestampMs: number, ...values: string[]): void {
     const builder = new BatchBuilder();
-    for (const value of values) builder.add(null, utf8(value), 1_000);
+    for (const value of values) builder.add(null, utf8(value), timestampMs);
     const bytes = builder.finish();
     const base = this.machine.endOffset;
     this.applier.data(bytes.slice());

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { type Harness, withHarness } from "./harness.ts";
+import { eventually, type Harness, withHarness } from "./harness.ts";
 import { QueueCluster } from "./queue_cluster.ts";
 
 async function started(harness: Harness): Promise<QueueCluster> {
@@ -34,6 +34,7 @@ Deno.test("what is piped into produce comes out of consume byte for byte", async
       single: new TextEncoder().encode("x"),
       empty: new Uint8Array(0),
       long: new Uint8Array(1024 * 1024).fill(97).with(700_000, 10),
+      largest: new Uint8Array(1024 * 1024).fill(97),
     };
     for (const [name, bytes] of Object.entries(samples)) {
       const [input, output] = [join(directory, name), join(directory, `${name}.out`)];
@@ -115,6 +116,51 @@ Deno.test("keys keep their partition and produce --json tells where each message
     }
     const ofKey3 = records.filter(({ key }) => key === "key3").map(({ value }) => Number(value));
     assertEquals(ofKey3, [3, 11, 19, 27, 35], "the order of a key is kept");
+  });
+});
+
+Deno.test("headers, templates and the last messages go through produce and consume", async () => {
+  await withHarness(async (harness) => {
+    const cluster = await started(harness);
+    await cluster.createTopic("t", 2);
+    const headers = ["--header", "source=web", "--header", "trace=a=b"];
+    await cluster.done(["produce", "t", "--key-separator", ":", ...headers], "k:one\n");
+    await cluster.done(["produce", "t", "--partition", "1"], "two\nthree\n");
+    const consume = (...flags: string[]) => cluster.done(["consume", "t", ...flags]);
+    assertEquals(
+      (await consume("--format", "%t %k %s [%h]\\n")).split("\n").sort(),
+      ["", "t  three []", "t  two []", "t k one [source=web,trace=a=b]"],
+    );
+    assertEquals(await consume("--last", "2"), "two\nthree\n");
+    assertEquals(await consume("--partition", "1", "--from", "-1"), "three\n");
+    const wrong = await cluster.run(["consume", "t", "--format", "%q"]);
+    assertEquals([wrong.code, /%q/.test(wrong.stderr)], [2, true]);
+  });
+});
+
+Deno.test("produce says at once that a message was refused, and what it did on Ctrl-C", async () => {
+  await withHarness(async (harness) => {
+    const cluster = await started(harness);
+    await cluster.createTopic("t");
+    const producer = cluster.start("produce", "t");
+    await producer.write("one\ntwo\n");
+    await eventually("both messages", async () => {
+      return await cluster.done(["consume", "t"]) === "one\ntwo\n" || null;
+    });
+    producer.signal("SIGINT");
+    assertEquals(await producer.status(), 130);
+    assertStringIncludes(producer.text("stderr"), "2 messages produced");
+    const refused = cluster.start("produce", "t");
+    await refused.write("three\n");
+    await eventually("the third message", async () => {
+      return (await cluster.done(["consume", "t"])).endsWith("three\n") || null;
+    });
+    await cluster.done(["topic", "delete", "t"]);
+    await refused.write("four\n");
+    // Its input stays open, and no other line comes.
+    assertEquals(await refused.status(), 1, refused.text("stderr"));
+    assertStringIncludes(refused.text("stderr"), "no_such_topic");
+    assertStringIncludes(refused.text("stderr"), "1 messages produced");
   });
 });
 
