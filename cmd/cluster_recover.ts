@@ -105,8 +105,7 @@ async function survey(
   const { members, living } = membersOf(cluster, status);
   const act = `Cannot recover ${topic}/${partition}`;
   if (living.length * 2 > members.length) {
-    const state = `${living.join(", ")} are alive, a majority of ${members.join(", ")}`;
-    throw new TrilogError("invalid_argument", `${act}: ${state}`);
+    throw new TrilogError("invalid_argument", `${act}: ${needless(status, members, living)}`);
   }
   if (survivors.length === 0) {
     throw new TrilogError("invalid_argument", `${act}: no living broker has a replica of it`);
@@ -116,11 +115,29 @@ async function survey(
   return { status, members, living, survivors, survivor: survivors[0], endOffset };
 }
 
-function membersOf({ brokers }: ClusterStatus, { voters, replicas }: PartitionStatus) {
-  const ids = voters.length > 0 ? voters : replicas;
-  const named = ids.map((replicaId) => {
+/** Why there is nothing to recover. */
+export function needless(
+  { epoch }: PartitionStatus,
+  members: readonly string[],
+  living: readonly string[],
+): string {
+  const recovered = epoch > 1 ? `it was recovered before and goes on in epoch ${epoch}: ` : "";
+  if (members.length === 1) return `${recovered}its only voter ${members[0]} is alive and sound`;
+  const majority = `a majority of its voters ${members.join(", ")}`;
+  return `${recovered}${living.join(", ")} are alive and sound, ${majority}`;
+}
+
+/** Names of the members, and of those whose broker is alive and whose replica is sound. */
+export function membersOf(
+  { brokers }: Pick<ClusterStatus, "brokers">,
+  { voters, replicas, epoch, quarantined }: PartitionStatus,
+): { readonly members: readonly string[]; readonly living: readonly string[] } {
+  // Until a recovered partition has reported its voters, the survivor is the only one.
+  const first = epoch > 1 ? replicas.slice(0, 1) : replicas;
+  const named = (voters.length > 0 ? voters : first).map((replicaId) => {
     const broker = brokers.find((broker) => broker.replicaId === replicaId);
-    return { name: broker?.id ?? `(${replicaId})`, alive: broker?.alive ?? false };
+    const alive = broker?.alive === true && !quarantined.includes(replicaId);
+    return { name: broker?.id ?? `(${replicaId})`, alive };
   });
   const living = named.filter(({ alive }) => alive).map(({ name }) => name);
   return { members: named.map(({ name }) => name), living };

@@ -13,7 +13,7 @@ import type {
 
 /**
  * `ok`: every replica is there. `starting`: no leader was reported yet. `moving`: the voters are
- * not the wanted ones yet. `degraded`: a replica's broker is dead, a majority lives. `stalled`: no
+ * not the wanted ones yet. `degraded`: a replica's broker is dead or the replica is quarantined, a majority lives. `stalled`: no
  * majority lives, or the leader's broker is dead and no other was reported yet.
  */
 export type PartitionState = "ok" | "starting" | "moving" | "degraded" | "stalled";
@@ -74,6 +74,7 @@ export function partitionRows(status: ClusterStatus, topic: string | null = null
       leader: partition.leader === null ? null : nameOf(partition.leader),
       replicas: partition.replicas.map(nameOf),
       voters: partition.voters.map(nameOf),
+      quarantined: partition.quarantined.map(nameOf),
       startOffset: partition.startOffset,
       endOffset: partition.endOffset,
       sizeBytes: partition.sizeBytes,
@@ -92,8 +93,8 @@ export function partitionState(
   brokers: readonly BrokerStatus[],
 ): PartitionState {
   const alive = new Set(brokers.filter((broker) => broker.alive).map(({ replicaId }) => replicaId));
-  const { leader, replicas, voters } = partition;
-  const living = voters.filter((id) => alive.has(id)).length;
+  const { leader, replicas, voters, quarantined } = partition;
+  const living = voters.filter((id) => alive.has(id) && !quarantined.includes(id)).length;
   if (leader !== null && !alive.has(leader)) return "stalled";
   if (voters.length > 0 && living * 2 <= voters.length) return "stalled";
   if (leader === null || voters.length === 0) return "starting";
@@ -149,11 +150,18 @@ function topicLines(status: ClusterStatus, width: number): string[] {
     const messages = own.reduce((sum, row) => sum + row.endOffset - row.startOffset, 0);
     const sizeBytes = own.reduce((sum, row) => sum + row.sizeBytes, 0);
     const troubled = own.filter(({ state }) => state !== "ok");
-    const state = troubled.map(({ partition, state }) => `${partition} ${state}`).join(", ");
+    const state = troubled.map(stateOf).join(", ");
     return [topic, own.length, groupedNumber(messages), roundedSize(sizeBytes), state || "ok"];
   });
   const columns = ["TOPIC", right("PARTITIONS"), right("MESSAGES"), right("SIZE"), "STATE"];
   return ["", ...tableLines(columns, table, width)];
+}
+
+/** `0 degraded (quarantined on b1)`. */
+function stateOf(row: ReturnType<typeof partitionRows>[number]): string {
+  const { partition, state, quarantined } = row;
+  const why = quarantined.length === 0 ? "" : ` (quarantined on ${quarantined.join(", ")})`;
+  return `${partition} ${state}${why}`;
 }
 
 function ago(durationMs: number | null): string {

@@ -99,6 +99,23 @@ export function list<T>(codec: Codec<T>): Codec<readonly T[]> {
   };
 }
 
+/**
+ * A record that has grown: a value of the older form, with `fields` fields, decodes as if `added`
+ * followed it.
+ */
+export function grown<T>(
+  codec: Codec<T>,
+  { fields, added }: { readonly fields: number; readonly added: readonly Packable[] },
+): Codec<T> {
+  return {
+    encode: (value) => codec.encode(value),
+    decode(packed, thing) {
+      const older = Array.isArray(packed) && packed.length === fields;
+      return codec.decode(older ? [...packed, ...added] : packed, thing);
+    },
+  };
+}
+
 /** An object, as an array of its fields in the order in which they are given here. */
 export function record<T extends object>(
   fields: { readonly [Field in keyof T]-?: Codec<T[Field]> },

@@ -77,7 +77,7 @@ export class Broker {
       onFatal: (error) => this.fatal(error),
     });
     const { directory, host, caller } = this.process;
-    this.hosting = new Hosting({ ...options, host, cluster: () => directory.cluster });
+    this.hosting = new Hosting({ ...options, host, identity: directory });
     this.steering = new Steering({
       self: directory.replicaId,
       hosting: this.hosting,
@@ -119,9 +119,10 @@ export class Broker {
         replicaId: directory.replicaId,
         assignmentVersion: this.steering.version,
         led: this.steering.led(),
-        hosted: [...this.hosting.all()].map(({ notes: { groupId, epoch } }) => ({
+        hosted: [...this.hosting.all()].map(({ notes: { groupId, epoch, state } }) => ({
           groupId,
           epoch,
+          quarantined: state === "fenced",
         })),
       }),
       onRegistered: ({ clusterId }) => directory.becomeMember(clusterId),

@@ -2,53 +2,52 @@
  * The replicas on a broker's disk: found at the start and opened at once (their groups may need
  * their votes before any manager answers), made, fenced and removed. What is to be done is decided
  * elsewhere (`reconcile.ts`); here it is done so that a crash at any moment leaves nothing that
- * could do harm. `hosting_notes.ts` says how.
+ * could do harm. DESIGN.md has the table of a replica's states and of every crash window.
+ *
+ * The identity file names every group whose replica may have taken part. A replica is named after
+ * its files are durable and before it starts; it is no longer named before its files go. So a
+ * directory that is named and missing is damage, and one that is not named never took part, or does
+ * so no more.
  */
 
 import type { Clock } from "../base/clock.ts";
 import { toTrilogError, TrilogError } from "../base/errors.ts";
-import type { Logger } from "../base/logger.ts";
 import type { LogId, Membership } from "../raft/types.ts";
 import type { Host } from "../replica/host.ts";
 import { raftOptions } from "../replica/raft_options.ts";
-import type { Disk } from "../storage/disk.ts";
-import { type GroupDirectory, listGroups } from "../storage/groups.ts";
+import { type GroupDirectory, type LostGroup, takeCensus } from "../storage/groups.ts";
 import {
   groupDirectory,
+  groupNumbers,
   GROUPS_DIRECTORY,
   joinPath,
   makeDurableDirectory,
-  nextSetAsideDirectory,
   TEMPORARY_SUFFIX,
 } from "../storage/layout.ts";
-import { openSegmentLog } from "../storage/segment_log.ts";
 import type { LogStore } from "../storage/store.ts";
 import {
   type HostingNotes,
-  type HostingState,
   notesOfLost,
   raftGroup,
   readNotes,
   writeNotes,
 } from "./hosting_notes.ts";
+import { ReplicaFiles, type ReplicaFilesOptions } from "./replica_files.ts";
 import { PartitionMachine } from "./partition.ts";
 import { dropTrimmed } from "./retention.ts";
 import { type PartitionIdentity, ServedPartition } from "./served_partition.ts";
 
-export interface HostingOptions {
-  readonly disk: Disk;
+export interface HostingOptions extends ReplicaFilesOptions {
   readonly host: Host;
   readonly clock: Clock;
-  readonly logger: Logger;
-  /** Cluster that the data directory belongs to; null while it is blank. */
-  readonly cluster: () => string | null;
-  readonly segmentBytes: number;
   readonly heartbeatMs: number;
   readonly electionTimeoutMs: number;
 }
 
 /** A replica on the disk. */
 export interface Hosted {
+  /** Number and path of its directory. */
+  readonly number: number;
   readonly directory: string;
   notes: HostingNotes;
   /** Null unless the replica takes part in its group. */
@@ -63,14 +62,28 @@ export interface Beginning extends PartitionIdentity {
   readonly floor: LogId;
 }
 
+/** A replica whose files are durable and which does not take part yet. */
+interface Made {
+  readonly hosted: Hosted;
+  readonly store: LogStore;
+  /** The replica whose place it takes. */
+  readonly outlived: Hosted | null;
+}
+
 const NOBODY: Membership = { voters: [], outgoing: [], learners: [], learnersNext: [], nodes: {} };
 
 export class Hosting {
   private readonly groups = new Map<string, Hosted>();
+  /** Made and not yet admitted. */
+  private made: Made[] = [];
   /** Highest number of a group directory. */
   private lastNumber = 0;
 
-  constructor(private readonly options: HostingOptions) {}
+  private readonly files: ReplicaFiles;
+
+  constructor(private readonly options: HostingOptions) {
+    this.files = new ReplicaFiles(options);
+  }
 
   /** What lies on the disk for a group; undefined where nothing does. */
   get(groupId: string): Hosted | undefined {
@@ -91,16 +104,29 @@ export class Hosting {
    * vote twice.
    */
   openAll(): void {
+    const { disk, identity } = this.options;
     this.removeUnfinished();
-    for (const found of listGroups(this.options.disk)) {
-      this.lastNumber = found.number;
+    const census = takeCensus(disk, identity.stored);
+    const numbers = [...groupNumbers(disk), ...census.lost.map(({ number }) => number)];
+    this.lastNumber = Math.max(0, ...numbers);
+    for (const found of census.unnamed) this.clearUnnamed(found);
+    for (const lost of census.lost) this.foundLost(lost);
+    for (const found of census.sound) {
+      const { number, directory } = found;
       const notes = this.notesOf(found);
       if (notes === null || notes.state === "deleting") {
-        this.remove(found.directory);
+        this.files.remove(directory);
         continue;
       }
-      this.found({ directory: found.directory, notes, partition: null });
+      const hosted: Hosted = { number, directory, notes, partition: null };
+      const fenced = notes.state === "fenced";
+      // What is found damaged stays fenced, whatever the next start finds.
+      if (fenced && this.files.tryReadNotes(directory)?.state !== "fenced") {
+        this.files.note(hosted, "fenced");
+      }
+      this.found(hosted);
     }
+    this.nameHosted();
     for (const hosted of this.groups.values()) this.open(hosted);
   }
 
@@ -108,7 +134,7 @@ export class Hosting {
   private removeUnfinished(): void {
     const { disk } = this.options;
     for (const name of disk.list(GROUPS_DIRECTORY)) {
-      if (name.endsWith(TEMPORARY_SUFFIX)) this.remove(joinPath(GROUPS_DIRECTORY, name));
+      if (name.endsWith(TEMPORARY_SUFFIX)) this.files.remove(joinPath(GROUPS_DIRECTORY, name));
     }
   }
 
@@ -124,14 +150,49 @@ export class Hosting {
       (epoch === other.notes.epoch && state === "open" && other.notes.state === "fenced");
     const [kept, outlived] = later ? [hosted, other] : [other, hosted];
     this.groups.set(groupId, kept);
-    this.setAside(outlived);
+    this.files.setAside(outlived);
   }
 
   /**
-   * The notes on a directory; null where nothing was promised yet. A replica whose notes or whose
-   * whole log are lost is fenced, as long as its group is known.
+   * A directory that the identity file does not name: a creation or a removal that a crash cut
+   * short, or files that were put there by hand. It never takes part.
+   */
+  private clearUnnamed(found: GroupDirectory): void {
+    const { directory, identity } = found;
+    const notes = this.files.tryReadNotes(directory);
+    const group = identity?.group ?? (notes === null ? directory : raftGroup(notes));
+    const standing = notes ?? notesOfLost(group, this.options.identity.replicaId);
+    const own = identity?.replica === undefined ||
+      identity.replica === this.options.identity.replicaId;
+    const empty = identity === null && found.fault === null;
+    const removable = notes?.state === "deleting" || empty ||
+      (own && identity !== null && this.files.isUntouched(directory, identity.group));
+    if (removable) this.files.remove(directory);
+    else this.files.setAside({ directory, notes: standing });
+  }
+
+  /** A group that the identity file names and whose directory is not what it was: it is fenced. */
+  private foundLost({ number, directory, group, foreign, fault }: LostGroup): void {
+    const { disk, identity } = this.options;
+    const known = foreign ? null : this.files.tryReadNotes(directory);
+    if (known?.state === "deleting") {
+      this.files.remove(directory);
+      return;
+    }
+    const notes = known ?? notesOfLost(group, identity.replicaId);
+    const hosted: Hosted = { number, directory, notes, partition: null };
+    if (foreign) this.files.setAside(hosted);
+    if (!disk.exists(directory)) makeDurableDirectory(disk, directory);
+    if (known?.state !== "fenced") this.fence(hosted, fault);
+    this.found(hosted);
+  }
+
+  /**
+   * The notes on a directory. A replica whose notes or whose whole log are lost is fenced. Null
+   * where nothing was promised yet, which only a directory of format version 1 leaves open.
    */
   private notesOf(found: GroupDirectory): HostingNotes | null {
+    const { identity } = this.options;
     const empty = found.identity === null && found.fault === null;
     let readable = true;
     try {
@@ -148,47 +209,112 @@ export class Hosting {
         `Cannot tell which partition lies in ${found.directory}: neither notes nor log say it`,
       );
     }
-    const notes = notesOfLost(found.identity.group);
-    return readable && this.isUntouched(found.directory, notes) ? null : notes;
+    const { group } = found.identity;
+    const unsure = identity.groups === null && readable;
+    return unsure && this.files.isUntouched(found.directory, group)
+      ? null
+      : notesOfLost(group, identity.replicaId);
   }
 
-  /** Whether a log was made and never used: its replica has neither voted nor stored anything. */
-  private isUntouched(directory: string, notes: HostingNotes): boolean {
-    try {
-      const store = this.openStore({ directory, notes, partition: null }, null);
-      const { hardState, last } = store.recovered;
-      store.close();
-      return hardState.term === 0 && last.index === 0;
-    } catch (thrown) {
-      if (toTrilogError(thrown).code !== "corrupt") throw thrown;
-      return false;
-    }
+  /** Names the hosted groups in the identity file, where that says something else. */
+  private nameHosted(): void {
+    const { identity } = this.options;
+    const hosted = [...this.groups.values(), ...this.made.map((made) => made.hosted)];
+    const groups = hosted.map(({ number, notes }) => ({ number, group: raftGroup(notes) }))
+      .sort((left, right) => left.number - right.number);
+    const known = identity.groups;
+    const same = known?.length === groups.length &&
+      groups.every(({ number, group }, at) =>
+        known[at].number === number && known[at].group === group
+      );
+    if (!same) identity.setGroups(groups);
   }
 
   /** Makes a replica where there is none, durably, and opens it. Throws `disk_full`. */
   create(beginning: Beginning): void {
+    this.make(beginning);
+    this.admit();
+  }
+
+  /**
+   * Makes the files of a replica, durably. It takes part after the next {@link admit}, which is one
+   * write for all that were made before it. Throws `disk_full`.
+   */
+  make(beginning: Beginning, outlived: Hosted | null = null): void {
     const { disk } = this.options;
-    const { bootstrap, groupId, topic, partition } = beginning;
     const hosted = this.newPlace(beginning);
     const { directory, notes } = hosted;
     let store: LogStore | null = null;
     try {
       disk.makeDirectory(directory);
-      store = this.openStore(hosted, bootstrap ?? NOBODY);
+      store = this.files.openStore(directory, raftGroup(notes), beginning.bootstrap ?? NOBODY);
       writeNotes(disk, directory, notes);
-      disk.syncDirectory(GROUPS_DIRECTORY);
-      if (this.groups.size === 0) disk.syncDirectory("");
+      this.made.push({ hosted, store, outlived });
     } catch (thrown) {
       store?.close();
-      this.remove(directory);
+      this.files.remove(directory);
       throw thrown;
     }
-    this.groups.set(groupId, hosted);
-    this.start(hosted, store);
-    this.options.logger.info("hosting a new replica", {
+  }
+
+  /** Names the replicas that were made in the identity file, and starts them. Throws `disk_full`. */
+  admit(): void {
+    if (this.made.length === 0) return;
+    const { disk } = this.options;
+    try {
+      disk.syncDirectory(GROUPS_DIRECTORY);
+      if (this.groups.size === 0) disk.syncDirectory("");
+      // A replica whose place is taken is not named any more, in the same write.
+      for (const { outlived } of this.made) {
+        if (outlived !== null) this.groups.delete(outlived.notes.groupId);
+      }
+      this.nameHosted();
+    } catch (thrown) {
+      this.dropMade();
+      throw thrown;
+    }
+    const admitted = this.made;
+    this.made = [];
+    for (const { hosted } of admitted) this.groups.set(hosted.notes.groupId, hosted);
+    for (const { hosted, store, outlived } of admitted) {
+      this.start(hosted, store);
+      if (outlived !== null) this.files.setAside(outlived);
+      this.options.logger.info("hosting a new replica", {
+        partition: `${hosted.notes.topic}/${hosted.notes.partition}`,
+        group: raftGroup(hosted.notes),
+      });
+    }
+  }
+
+  /** Removes what was made and could not be named; what it should replace stays. */
+  private dropMade(): void {
+    const dropped = this.made;
+    this.made = [];
+    for (const { hosted, store, outlived } of dropped) {
+      if (outlived !== null) this.groups.set(outlived.notes.groupId, outlived);
+      store.close();
+      this.files.remove(hosted.directory);
+    }
+  }
+
+  /**
+   * A replica that this identity once had, as the managers have recorded, and of which nothing is
+   * left here. It is held as fenced, so that its group lets it begin anew (`rebuilding.ts`).
+   */
+  recordLost(lost: PartitionIdentity): void {
+    const { disk, identity } = this.options;
+    this.lastNumber += 1;
+    const directory = groupDirectory(this.lastNumber);
+    const { topic, partition } = lost;
+    const notes = { ...notesOfLost(raftGroup(lost), identity.replicaId), topic, partition };
+    const hosted: Hosted = { number: this.lastNumber, directory, notes, partition: null };
+    makeDurableDirectory(disk, directory);
+    writeNotes(disk, directory, notes);
+    this.groups.set(lost.groupId, hosted);
+    this.nameHosted();
+    this.options.logger.error("a replica that was hosted here is gone: it has to be rebuilt", {
       partition: `${topic}/${partition}`,
-      group: raftGroup(beginning),
-      founder: bootstrap !== null,
+      group: raftGroup(lost),
     });
   }
 
@@ -196,7 +322,8 @@ export class Hosting {
     const { groupId, epoch, topic, partition, assignedVersion, floor } = beginning;
     this.lastNumber += 1;
     const directory = groupDirectory(this.lastNumber);
-    const notes = {
+    const replica = this.options.identity.replicaId;
+    const notes: HostingNotes = {
       groupId,
       epoch,
       topic,
@@ -204,8 +331,9 @@ export class Hosting {
       state: "open",
       assignedVersion,
       floor,
-    } as const;
-    return { directory, notes, partition: null };
+      replica,
+    };
+    return { number: this.lastNumber, directory, notes, partition: null };
   }
 
   /**
@@ -221,12 +349,11 @@ export class Hosting {
     this.close(outlived);
     const hosted = this.newPlace(beginning);
     const unfinished = hosted.directory + TEMPORARY_SUFFIX;
-    const place = { ...hosted, directory: unfinished };
-    const from = this.openStore(outlived, null);
+    const from = this.files.openStore(outlived.directory, raftGroup(outlived.notes), null);
     let to: LogStore | null = null;
     try {
       disk.makeDirectory(unfinished);
-      to = this.openStore(place, beginning.bootstrap);
+      to = this.files.openStore(unfinished, raftGroup(hosted.notes), beginning.bootstrap);
       await copy(from, to);
       to.close();
       to = null;
@@ -235,21 +362,23 @@ export class Hosting {
       disk.syncDirectory(GROUPS_DIRECTORY);
     } catch (thrown) {
       to?.close();
-      this.remove(unfinished);
+      this.files.remove(unfinished);
       throw thrown;
     } finally {
       from.close();
     }
     this.groups.set(beginning.groupId, hosted);
-    this.setAside(outlived);
+    this.nameHosted();
+    this.files.setAside(outlived);
     this.open(hosted);
   }
 
   /** A replica of an epoch that was given up: its files stay, for people to look at. */
   giveUp(outlived: Hosted): void {
     this.close(outlived);
-    this.setAside(outlived);
     this.groups.delete(outlived.notes.groupId);
+    this.nameHosted();
+    this.files.setAside(outlived);
   }
 
   /** Opens a replica that lies on the disk; one whose log has rotted is fenced. */
@@ -257,7 +386,7 @@ export class Hosting {
     if (hosted.partition !== null || hosted.notes.state !== "open") return;
     let store: LogStore | null = null;
     try {
-      store = this.openStore(hosted, null);
+      store = this.files.openStore(hosted.directory, raftGroup(hosted.notes), null);
       this.start(hosted, store);
     } catch (thrown) {
       store?.close();
@@ -270,7 +399,7 @@ export class Hosting {
   /** Ends a replica's part in its group for good; its files stay for people to look at. */
   fence(hosted: Hosted, reason: TrilogError): void {
     this.close(hosted);
-    this.note(hosted, "fenced");
+    this.files.note(hosted, "fenced");
     this.options.logger.error("a replica has rotted and takes part no more", {
       partition: `${hosted.notes.topic}/${hosted.notes.partition}`,
       directory: hosted.directory,
@@ -278,10 +407,10 @@ export class Hosting {
     });
   }
 
-  /** A fenced replica begins anew, blank; the old files are set aside when the new ones stand. */
+  /** A fenced replica begins anew, blank; the old files are set aside when the new ones count. */
   beginAgain(fenced: Hosted, beginning: Beginning): void {
-    this.create(beginning);
-    this.setAside(fenced);
+    this.make(beginning, fenced);
+    this.admit();
   }
 
   /** Stops a replica; its files stay as they are. */
@@ -296,9 +425,10 @@ export class Hosting {
   /** Removes a replica: only a tombstone or the group itself allows it. */
   delete(hosted: Hosted): void {
     this.close(hosted);
-    this.note(hosted, "deleting");
-    this.remove(hosted.directory);
+    this.files.note(hosted, "deleting");
     this.groups.delete(hosted.notes.groupId);
+    this.nameAfterRemoval();
+    this.files.remove(hosted.directory);
     this.options.logger.info("removed a replica", {
       partition: `${hosted.notes.topic}/${hosted.notes.partition}`,
       group: raftGroup(hosted.notes),
@@ -311,16 +441,13 @@ export class Hosting {
     return hosted !== undefined && raftGroup(hosted.notes) === group ? hosted : undefined;
   }
 
-  private openStore(hosted: Hosted, bootstrap: Membership | null): LogStore {
-    const { disk, logger, segmentBytes, cluster } = this.options;
-    const group = raftGroup(hosted.notes);
-    return openSegmentLog(disk, {
-      identity: { cluster: cluster()!, group },
-      directory: hosted.directory,
-      bootstrap,
-      segmentBytes,
-      logger: logger.with({ group }),
-    });
+  /** A full disk keeps no group from being removed: the next change of the file names the rest. */
+  private nameAfterRemoval(): void {
+    try {
+      this.nameHosted();
+    } catch (thrown) {
+      if (toTrilogError(thrown).code !== "disk_full") throw thrown;
+    }
   }
 
   private start(hosted: Hosted, store: LogStore): void {
@@ -338,33 +465,5 @@ export class Hosting {
     const partition = new ServedPartition(notes, machine, replica, clock);
     hosted.partition = partition;
     replica.onApplied(() => dropTrimmed(partition));
-  }
-
-  /** A full disk does not keep a replica from being fenced or removed: it is found so again. */
-  private note(hosted: Hosted, state: HostingState): void {
-    hosted.notes = { ...hosted.notes, state };
-    try {
-      writeNotes(this.options.disk, hosted.directory, hosted.notes);
-    } catch (thrown) {
-      if (toTrilogError(thrown).code !== "disk_full") throw thrown;
-    }
-  }
-
-  private setAside({ directory, notes }: Hosted): void {
-    const { disk, logger } = this.options;
-    const aside = nextSetAsideDirectory(disk);
-    makeDurableDirectory(disk, joinPath(aside, GROUPS_DIRECTORY));
-    disk.rename(directory, joinPath(aside, directory));
-    disk.syncDirectory(joinPath(aside, GROUPS_DIRECTORY));
-    disk.syncDirectory(GROUPS_DIRECTORY);
-    logger.warn("the files of an outlived replica were set aside", {
-      partition: `${notes.topic}/${notes.partition}`,
-      directory: aside,
-    });
-  }
-
-  private remove(directory: string): void {
-    this.options.disk.remove(directory);
-    this.options.disk.syncDirectory(GROUPS_DIRECTORY);
   }
 }

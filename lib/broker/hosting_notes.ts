@@ -4,15 +4,15 @@
  * even where the log can no longer be read, and in which state the replica is, so that a crash at
  * any moment leaves something that the next start can finish:
  *
- * - no notes: they are written last, so nobody was promised anything yet; the directory is removed,
- *   and made again. (Where the log says otherwise, the notes were lost: fenced.)
+ * - no notes, and the identity file does not name the group: nothing was promised yet; the directory
+ *   is removed, and made again. Where the identity file names it, the notes were lost: fenced.
  * - `open`: the replica takes part as soon as the process starts.
  * - `fenced`: its log has rotted. It may have forgotten a vote or entries that it acknowledged, so
  *   it never takes part again; only the group itself can let it begin anew (rebuilding.ts).
  * - `deleting`: a tombstone allowed it; the rest is removed.
  */
 
-import { type Codec, name, record, token, whole, word } from "../base/codec.ts";
+import { type Codec, grown, name, nullable, record, token, whole, word } from "../base/codec.ts";
 import { pack, unpack } from "../base/msgpack.ts";
 import type { LogId } from "../raft/types.ts";
 import type { Disk } from "../storage/disk.ts";
@@ -33,9 +33,11 @@ export interface HostingNotes {
   readonly assignedVersion: number;
   /** See `lib/replica/floor.ts`; zero for none. */
   readonly floor: LogId;
+  /** Replica whose directory this is; null in format version 1. */
+  readonly replica: string | null;
 }
 
-const codec: Codec<HostingNotes> = record<HostingNotes>({
+const fullNotes: Codec<HostingNotes> = record<HostingNotes>({
   groupId: token,
   epoch: whole,
   topic: name,
@@ -43,7 +45,9 @@ const codec: Codec<HostingNotes> = record<HostingNotes>({
   state: word("open", "fenced", "deleting"),
   assignedVersion: whole,
   floor: record<LogId>({ index: whole, term: whole }),
+  replica: nullable(token),
 });
+const codec = grown(fullNotes, { fields: 7, added: [null] });
 
 /** The notes in a group's directory; null where there are none; throws `corrupt`. */
 export function readNotes(disk: Disk, directory: string): HostingNotes | null {
@@ -63,8 +67,8 @@ export function raftGroup({ groupId, epoch }: { groupId: string; epoch: number }
   return `${groupId}@${epoch}`;
 }
 
-/** Notes that stand for lost ones, from the name under which the log is stored. */
-export function notesOfLost(group: string): HostingNotes {
+/** Notes that stand for lost ones, from the name under which the log is or was stored. */
+export function notesOfLost(group: string, replica: string): HostingNotes {
   const at = group.lastIndexOf("@");
   return {
     groupId: group.slice(0, at),
@@ -74,5 +78,6 @@ export function notesOfLost(group: string): HostingNotes {
     state: "fenced",
     assignedVersion: 0,
     floor: { index: 0, term: 0 },
+    replica,
   };
 }

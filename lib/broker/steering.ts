@@ -186,14 +186,26 @@ export class Steering {
       finished = true;
       let stretchMs = clock.monotonicMs();
       for (const action of plan.filter((one) => !isQuick(one))) {
-        if (!this.attempt(action)) return;
+        if (!this.attempt(action)) return this.admit();
         const busyMs = clock.monotonicMs() - stretchMs;
         if (busyMs < STRETCH_MS) continue;
+        this.admit();
         await this.pause(busyMs);
         stretchMs = clock.monotonicMs();
         finished = assignments === this.assignments && stretchMs - plannedMs < RECONCILE_MS;
         if (!finished || this.stopped) break;
       }
+      this.admit();
+    }
+  }
+
+  /** Replicas that this stretch made take part from now on. */
+  private admit(): void {
+    try {
+      this.options.hosting.admit();
+    } catch (thrown) {
+      const reason = toTrilogError(thrown).message;
+      this.options.logger.warn("new replicas cannot take part yet", { reason });
     }
   }
 
@@ -286,7 +298,11 @@ export class Steering {
 
   private create(assigned: AssignedReplica): void {
     const { groupId, epoch, topic, partition, bootstrap, founders } = assigned;
-    this.options.hosting.create({
+    if (assigned.begun) {
+      this.options.hosting.recordLost({ groupId, epoch, topic, partition });
+      return;
+    }
+    this.options.hosting.make({
       groupId,
       epoch,
       topic,

@@ -68,12 +68,25 @@ export const ledPartition: Codec<LedPartition> = record<LedPartition>({
   sizeBytes: whole,
 });
 
-/** Any replica that a broker has on its disk, wanted or not. */
+/** Any replica that a broker has on its disk, wanted or not: its files are durable. */
 export interface HostedReplica {
   readonly groupId: string;
   readonly epoch: number;
+  /** It has rotted or is gone, and takes no part in its group until it is rebuilt. */
+  readonly quarantined: boolean;
 }
 const hostedReplica: Codec<HostedReplica> = record<HostedReplica>({
+  groupId: token,
+  epoch: whole,
+  quarantined: flag,
+});
+
+/** A replica that a broker may delete. */
+export interface BuriedReplica {
+  readonly groupId: string;
+  readonly epoch: number;
+}
+const buriedReplica: Codec<BuriedReplica> = record<BuriedReplica>({
   groupId: token,
   epoch: whole,
 });
@@ -113,6 +126,12 @@ export interface AssignedReplica {
   readonly founders: readonly string[];
   readonly bootstrap: boolean;
   /**
+   * Whether this broker has reported that its replica's files were durable. Where it has none now,
+   * it lost them: votes and acknowledged entries may be forgotten, so it neither founds nor joins
+   * before its group has let the former replica go.
+   */
+  readonly begun: boolean;
+  /**
    * Last known term of a leader, and index of the newest membership known to be committed: a
    * blank replica hears nobody who is behind (`lib/replica/floor.ts`).
    */
@@ -133,6 +152,7 @@ export const assignedReplica: Codec<AssignedReplica> = record<AssignedReplica>({
   replicas: list(token),
   founders: list(token),
   bootstrap: flag,
+  begun: flag,
   leaderTerm: whole,
   membershipIndex: whole,
   settings: topicSettings,
@@ -153,7 +173,7 @@ export interface Assignments {
   /** Sorted by group id. */
   readonly replicas: readonly AssignedReplica[];
   /** The only replicas that this broker may delete. Absence from `replicas` never allows it. */
-  readonly tombstones: readonly HostedReplica[];
+  readonly tombstones: readonly BuriedReplica[];
   /** All brokers, and superseded identities that memberships may still name. */
   readonly peers: readonly Peer[];
   /** Identities that lost their disk: nobody may speak to Raft under them any more. */
@@ -180,7 +200,7 @@ export const heartbeatBrokerMethod = method<HeartbeatBrokerRequest, HeartbeatBro
     assignments: nullable(record<Assignments>({
       version: whole,
       replicas: list(assignedReplica),
-      tombstones: list(hostedReplica),
+      tombstones: list(buriedReplica),
       peers: list(peer),
       superseded: list(token),
     })),

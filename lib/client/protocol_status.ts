@@ -79,6 +79,8 @@ export interface PartitionStatus {
   readonly replicas: readonly string[];
   /** Voters of the newest committed membership that was reported; empty before the first report. */
   readonly voters: readonly string[];
+  /** Replica ids whose replica has rotted or is gone, and takes no part until it is rebuilt. */
+  readonly quarantined: readonly string[];
   readonly startOffset: number;
   readonly endOffset: number;
   /** Bytes on the leader's disk; 0 where the answering manager does not know. */
@@ -93,6 +95,7 @@ const partitionStatus: Codec<PartitionStatus> = record<PartitionStatus>({
   leaderTerm: whole,
   replicas: list(token),
   voters: list(token),
+  quarantined: list(token),
   startOffset: whole,
   endOffset: whole,
   sizeBytes: whole,

@@ -110,6 +110,8 @@ function replaceIdentity(state: MetadataState, old: Broker, successor: string): 
         replicas: partition.replicas.map(replace),
         placedVersion: wanted ? state.placementVersion : partition.placedVersion,
         placed: wanted ? [...placed, successor] : placed,
+        begun: partition.begun.filter((id) => id !== old.replicaId),
+        quarantined: partition.quarantined.filter((id) => id !== old.replicaId),
         leader: partition.leader === old.replicaId ? null : partition.leader,
       };
       state.setPartition({ topic, partition: number }, changed);

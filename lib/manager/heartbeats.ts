@@ -7,9 +7,11 @@ import {
   type Buried,
   isUnwanted,
   type PartitionReport,
+  type ReplicaReport,
   reported,
   type ReportFields,
   type Retirement,
+  withReplica,
 } from "./reports.ts";
 
 import type { MetadataView, Partition } from "./state.ts";
@@ -24,7 +26,11 @@ export interface Heartbeat {
   /** Placement version that the broker knew before it looked at what it hosts. */
   readonly assignmentVersion: number;
   readonly led: readonly LedPartition[];
-  readonly hosted: readonly { readonly groupId: string }[];
+  readonly hosted: readonly {
+    readonly groupId: string;
+    readonly epoch: number;
+    readonly quarantined: boolean;
+  }[];
 }
 
 /** Offsets that grow are no news by themselves; they are reported once in this time. */
@@ -34,16 +40,20 @@ export class Heartbeats {
   private readonly last = new Map<string, Heartbeat>();
   /** What the latest leader of each partition said, by group. */
   private readonly latest = new Map<string, LedPartition>();
+  /** Brokers whose hosted replicas may be news: a heartbeat came, or a report is under way. */
+  private readonly unchecked = new Set<string>();
   private offsetsReportedMs: number | null = null;
 
   startAfresh(): void {
     this.last.clear();
+    this.unchecked.clear();
     this.latest.clear();
     this.offsetsReportedMs = null;
   }
 
   heard(replicaId: string, heartbeat: Heartbeat): void {
     this.last.set(replicaId, heartbeat);
+    this.unchecked.add(replicaId);
     for (const led of heartbeat.led) {
       if (led.term >= (this.latest.get(led.groupId)?.term ?? 0)) this.latest.set(led.groupId, led);
     }
@@ -63,16 +73,19 @@ export class Heartbeats {
     const urgent = news.filter((said) => isUrgent(state, said));
     const retired = this.retirements(state);
     const buried = this.burials(state);
-    const quiet = urgent.length + retired.length + buried.length === 0;
+    const replicas = this.replicaReports(state);
+    const quiet = urgent.length + retired.length + buried.length + replicas.length === 0;
     if (quiet && (news.length === 0 || waitedMs < OFFSETS_EVERY_MS)) return null;
-    if (waitedMs < OFFSETS_EVERY_MS) return { partitions: urgent, retired, buried };
+    if (waitedMs < OFFSETS_EVERY_MS) return { partitions: urgent, retired, buried, replicas };
     this.offsetsReportedMs = nowMs;
-    return { partitions: news, retired, buried };
+    return { partitions: news, retired, buried, replicas };
   }
 
   private forgetGone(state: MetadataView): void {
     for (const replicaId of this.last.keys()) {
-      if (state.brokerOf(replicaId) === undefined) this.last.delete(replicaId);
+      if (state.brokerOf(replicaId) !== undefined) continue;
+      this.last.delete(replicaId);
+      this.unchecked.delete(replicaId);
     }
     for (const groupId of this.latest.keys()) {
       if (state.partitionOf(groupId) === undefined) this.latest.delete(groupId);
@@ -87,6 +100,25 @@ export class Heartbeats {
         const report = { ...said, leader };
         if (partition !== null && reported(partition, report) !== partition) news.push(report);
       }
+    }
+    return news;
+  }
+
+  /** Replicas that have begun, or that were quarantined or rebuilt, under the present placement. */
+  private replicaReports(state: MetadataView): ReplicaReport[] {
+    const news: ReplicaReport[] = [];
+    for (const replicaId of this.unchecked) {
+      const { assignmentVersion, hosted } = this.last.get(replicaId)!;
+      const before = news.length;
+      for (const { groupId, epoch, quarantined } of hosted) {
+        const partition = partitionOf(state, groupId);
+        // An earlier heartbeat may speak of a replica that was deleted since.
+        if (partition === null || assignmentVersion < partition.placedVersion) continue;
+        const { placedVersion } = partition;
+        const said = { groupId, epoch, replicaId, quarantined, placedVersion };
+        if (withReplica(partition, said) !== partition) news.push(said);
+      }
+      if (news.length === before) this.unchecked.delete(replicaId);
     }
     return news;
   }

@@ -123,7 +123,9 @@ export class MetadataMachine implements StateMachine {
       if (!Array.isArray(part) || part.length !== 3) throw malformed("not a section");
       const [name, version, data] = part as [Packable, Packable, Packable];
       const section = sections.find((section) => section.name === name);
-      if (section?.version !== version) throw newer(`section ${name} version ${version}`);
+      const known = section !== undefined && typeof version === "number" &&
+        version >= (section.oldestVersion ?? section.version) && version <= section.version;
+      if (!known) throw newer(`section ${name} version ${version}`);
       section.load(state, data);
     }
     this.current = state;

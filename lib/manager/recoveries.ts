@@ -55,6 +55,8 @@ export const recover: Command<RecoverFields, Changed> = {
       leader: null,
       membershipIndex: 0,
       voters: [],
+      begun: [],
+      quarantined: [],
     });
     state.recoveries.set(groupId, { groupId, epoch, survivor: fields.survivor, endOffset });
     return { version: state.version };
@@ -68,18 +70,23 @@ function refuseNeedless(state: MetadataView, partition: Partition, fields: Recov
       `Cannot recover partition ${fields.topic}/${fields.partition}: ${reason}`,
     );
   if (fields.epoch !== partition.epoch) throw refuse(`it is in epoch ${partition.epoch} already`);
-  if (!lostMajority(state, partition)) throw refuse("a majority of its replicas is alive");
+  if (!lostMajority(state, partition)) {
+    throw refuse("a majority of its replicas is alive and sound");
+  }
   const survivor = state.brokerOf(fields.survivor);
-  if (survivor?.alive !== true || !partition.placed.includes(fields.survivor)) {
-    throw refuse("the survivor is not a living broker with a replica of it");
+  const sound = !partition.quarantined.includes(fields.survivor);
+  if (survivor?.alive !== true || !sound || !partition.placed.includes(fields.survivor)) {
+    throw refuse("the survivor is not a living broker with a sound replica of it");
   }
 }
 
-/** Whether too few brokers of a partition's members are alive for it to go on. */
+/** Whether too few members of a partition are alive, and not quarantined, for it to go on. */
 export function lostMajority(state: MetadataView, partition: Partition): boolean {
   const members = partition.voters.length > 0 ? partition.voters : partition.founders;
-  const living = members.filter((id) => state.brokerOf(id)?.alive === true).length;
-  return living * 2 <= members.length;
+  const living = members.filter((id) =>
+    state.brokerOf(id)?.alive === true && !partition.quarantined.includes(id)
+  );
+  return living.length * 2 <= members.length;
 }
 
 /** The survivor, then living brokers, those that had the partition first. */

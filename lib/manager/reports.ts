@@ -4,7 +4,7 @@
  * heartbeats in memory (`heartbeats.ts`) and proposes one `report` for all that is new.
  */
 
-import { type Codec, list, record, token, whole } from "../base/codec.ts";
+import { type Codec, flag, grown, list, record, token, whole } from "../base/codec.ts";
 import { type Changed, changedCodec, type Command } from "./command.ts";
 import { type MetadataState, type Partition, tombstoneKey } from "./state.ts";
 
@@ -50,6 +50,25 @@ const retirementCodec: Codec<Retirement> = record<Retirement>({
   placedVersion: whole,
 });
 
+/**
+ * A replica whose files are durable at its broker, or that is quarantined there. `placedVersion`
+ * says which placement the broker knew: another one voids the report.
+ */
+export interface ReplicaReport {
+  readonly groupId: string;
+  readonly epoch: number;
+  readonly replicaId: string;
+  readonly quarantined: boolean;
+  readonly placedVersion: number;
+}
+const replicaReportCodec: Codec<ReplicaReport> = record<ReplicaReport>({
+  groupId: token,
+  epoch: whole,
+  replicaId: token,
+  quarantined: flag,
+  placedVersion: whole,
+});
+
 /** A tombstone that did its work; `version` is the tombstone's own. */
 export interface Buried {
   readonly groupId: string;
@@ -66,18 +85,22 @@ export interface ReportFields {
   readonly partitions: readonly PartitionReport[];
   readonly retired: readonly Retirement[];
   readonly buried: readonly Buried[];
+  readonly replicas: readonly ReplicaReport[];
 }
+const reportFields = record<ReportFields>({
+  partitions: list(partitionReportCodec),
+  retired: list(retirementCodec),
+  buried: list(buriedCodec),
+  replicas: list(replicaReportCodec),
+});
 
 export const report: Command<ReportFields, Changed> = {
   name: "partitions.report",
-  fields: record<ReportFields>({
-    partitions: list(partitionReportCodec),
-    retired: list(retirementCodec),
-    buried: list(buriedCodec),
-  }),
+  fields: grown(reportFields, { fields: 3, added: [[]] }),
   answer: changedCodec,
   apply(state, fields) {
     for (const said of fields.partitions) applyReport(state, said);
+    for (const said of fields.replicas) applyReplicaReport(state, said);
     const due = fields.retired.filter((retirement) => isDue(state, retirement));
     if (due.length > 0) state.touch(true);
     for (const retirement of due) retire(state, retirement);
@@ -117,6 +140,30 @@ function applyReport(state: MetadataState, said: PartitionReport): void {
   state.setPartition(placed, after);
 }
 
+/** The partition as it is once `said` is taken in; the same object where it says nothing new. */
+export function withReplica(partition: Partition, said: ReplicaReport): Partition {
+  const { epoch, replicaId, quarantined, placedVersion } = said;
+  const begun = partition.begun.includes(replicaId);
+  const fits = epoch === partition.epoch && placedVersion === partition.placedVersion &&
+    partition.placed.includes(replicaId);
+  if (!fits) return partition;
+  if (begun && quarantined === partition.quarantined.includes(replicaId)) return partition;
+  const others = partition.quarantined.filter((id) => id !== replicaId);
+  return {
+    ...partition,
+    begun: begun ? partition.begun : [...partition.begun, replicaId],
+    quarantined: quarantined ? [...others, replicaId] : others,
+  };
+}
+
+function applyReplicaReport(state: MetadataState, said: ReplicaReport): void {
+  const placed = state.partitionOf(said.groupId);
+  if (placed === undefined) return;
+  const before = placed.topic.partitions[placed.partition];
+  const after = withReplica(before, said);
+  if (after !== before) state.setPartition(placed, after);
+}
+
 function isDue(state: MetadataState, retirement: Retirement): boolean {
   const placed = state.partitionOf(retirement.groupId);
   if (placed === undefined) return false;
@@ -140,6 +187,8 @@ function retire(state: MetadataState, { groupId, epoch, replicaId }: Retirement)
   state.setPartition(placed, {
     ...partition,
     placed: partition.placed.filter((id) => id !== replicaId),
+    begun: partition.begun.filter((id) => id !== replicaId),
+    quarantined: partition.quarantined.filter((id) => id !== replicaId),
     retired: partition.retired.includes(replicaId)
       ? partition.retired
       : [...partition.retired, replicaId],

@@ -31,6 +31,8 @@ export interface Section {
   readonly name: string;
   /** Of the section's own format, from 1. */
   readonly version: number;
+  /** The oldest version that can be read; `version` where it is left out. */
+  readonly oldestVersion?: number;
   save(state: MetadataState): Packable;
   /** Adds what was saved to a state in which this section is still empty. */
   load(state: MetadataState, saved: Packable): void;
@@ -84,12 +86,17 @@ const brokers = listSection(
   (state, broker) => state.setBroker(broker),
 );
 
-const topics = listSection(
-  "topics",
-  topicCodec,
-  (state) => state.sortedTopics(),
-  (state, topic) => state.setTopic(topic),
-);
+/** Version 2: partitions say which replicas have begun, and which are quarantined. */
+const topics: Section = {
+  ...listSection(
+    "topics",
+    topicCodec,
+    (state) => state.sortedTopics(),
+    (state, topic) => state.setTopic(topic),
+  ),
+  version: 2,
+  oldestVersion: 1,
+};
 
 const tombstones = listSection(
   "tombstones",

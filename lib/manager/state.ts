@@ -8,6 +8,7 @@ import { assert } from "../base/assert.ts";
 import {
   type Codec,
   flag,
+  grown,
   label,
   list,
   name,
@@ -78,8 +79,15 @@ export interface Partition {
   /** Highest reported offsets: lower bounds of the truth, kept for recovery and for people. */
   readonly startOffset: number;
   readonly endOffset: number;
+  /**
+   * Replica ids that reported their replica's files as durable, in this epoch. For these the
+   * `founders` mark is void: a founding happens once in a replica's life.
+   */
+  readonly begun: readonly string[];
+  /** Replica ids whose replica has rotted or is gone, and takes no part until it is rebuilt. */
+  readonly quarantined: readonly string[];
 }
-export const partitionCodec: Codec<Partition> = record<Partition>({
+const fullPartition: Codec<Partition> = record<Partition>({
   groupId: token,
   epoch: whole,
   replicas: list(token),
@@ -93,7 +101,11 @@ export const partitionCodec: Codec<Partition> = record<Partition>({
   voters: list(token),
   startOffset: whole,
   endOffset: whole,
+  begun: list(token),
+  quarantined: list(token),
 });
+/** Until these are reported nothing is known of `begun` and `quarantined`, as in older snapshots. */
+export const partitionCodec = grown(fullPartition, { fields: 13, added: [[], []] });
 
 export interface Topic {
   readonly name: string;

@@ -161,6 +161,8 @@ function newPartitions(
     voters: [],
     startOffset: 0,
     endOffset: 0,
+    begun: [],
+    quarantined: [],
   }));
 }
 

@@ -71,6 +71,7 @@ function assignedOf(
   return topic.partitions.flatMap((partition, number) => {
     if (!partition.placed.includes(replicaId)) return [];
     const { groupId, epoch, replicas, founders, retired } = partition;
+    const begun = partition.begun.includes(replicaId);
     const recovery = recoveries.get(groupId);
     const survives = recovery?.epoch === epoch && recovery.survivor === replicaId;
     return [{
@@ -82,7 +83,9 @@ function assignedOf(
       founders,
       // Once told to delete its replica, a broker must not begin again with the first membership:
       // it would forget the votes it gave and the entries it acknowledged as a founder.
-      bootstrap: founders.includes(replicaId) && !retired.includes(replicaId),
+      // The same holds once it has founded: what is missing then was lost.
+      bootstrap: founders.includes(replicaId) && !retired.includes(replicaId) && !begun,
+      begun,
       leaderTerm: partition.leaderTerm,
       membershipIndex: partition.membershipIndex,
       settings: topic.settings,
@@ -124,6 +127,7 @@ export function partitionStatuses(state: MetadataView, memory: LeaderMemory): Pa
         leaderTerm: partition.leaderTerm,
         replicas: partition.replicas,
         voters: partition.voters,
+        quarantined: partition.quarantined,
         startOffset: Math.max(partition.startOffset, led?.startOffset ?? 0),
         endOffset: Math.max(partition.endOffset, led?.endOffset ?? 0),
         sizeBytes: led?.sizeBytes ?? 0,

@@ -91,9 +91,12 @@ export async function recoverLone(disk: Disk, options: LoneRecoveryOptions): Pro
     const replicaId = options.newIdentity();
     const cluster = options.keepsCluster(group) ? node.group.cluster : options.newIdentity();
     const membership = aloneIn(node, replicaId);
-    const copy = await copyGroup(disk, node, { cluster, group }, membership, options);
+    const target = { cluster, group, replica: replicaId };
+    const number = Math.max(...listGroups(disk).map((found) => found.number)) + 1;
+    const copy = await copyGroup(disk, node, number, target, membership, options);
     const setAside = exchange(disk, node, copy);
-    const identity = successor(node, replicaId, cluster, membership);
+    const groups = [{ number, group }];
+    const identity = { ...successor(node, replicaId, cluster, membership), groups };
     // Storing it is what this is for: from here on the directory is another node's.
     new DataDirectory(disk, lock, identity);
     return { node, cluster, replicaId, setAside };
@@ -133,11 +136,11 @@ function successor(
 async function copyGroup(
   disk: Disk,
   node: LoneNode,
+  number: number,
   group: GroupIdentity,
   membership: Membership,
   { segmentBytes, commands }: LoneRecoveryOptions,
 ): Promise<string> {
-  const number = Math.max(...listGroups(disk).map((found) => found.number)) + 1;
   const copy = groupDirectory(number) + TEMPORARY_SUFFIX;
   disk.remove(copy);
   disk.makeDirectory(copy);

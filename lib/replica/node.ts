@@ -9,8 +9,11 @@ import { toTrilogError, TrilogError } from "../base/errors.ts";
 import type { Packable } from "../base/msgpack.ts";
 import type { Membership, NodeInfo, RaftStatus, ReplicaId } from "../raft/types.ts";
 import { setAside } from "../storage/identity.ts";
-import { groupDirectory, groupNumbers } from "../storage/layout.ts";
+import { takeCensus } from "../storage/groups.ts";
+import { groupDirectory } from "../storage/layout.ts";
+import { corrupt } from "../storage/record.ts";
 import { openSegmentLog } from "../storage/segment_log.ts";
+import type { LogStore } from "../storage/store.ts";
 import { Bootstrap, HELLO_METHOD, PREPARE_METHOD } from "./bootstrap.ts";
 import { GroupService, PROPOSE_METHOD, type ReadMode } from "./group_service.ts";
 import { JOIN_METHOD, JoinDriver } from "./join_driver.ts";
@@ -229,19 +232,40 @@ export class Node {
     }
   }
 
-  private openGroup(): void {
-    const { directory, host } = this.process;
-    const { options } = this;
-    const number = groupNumbers(options.disk)[0] ?? 1;
+  /**
+   * Opens the group's log. It is made only once in the life of this identity: after that a missing
+   * one is damage, since a log made anew would have forgotten votes and acknowledged entries.
+   */
+  private openLog(): LogStore {
+    const { directory } = this.process;
+    const { disk, group, segmentBytes, logger } = this.options;
+    const { sound, lost, unnamed } = takeCensus(disk, directory.stored);
+    if (lost.length > 0) throw lost[0].fault;
+    const found = [...sound, ...unnamed][0];
+    const number = found?.number ?? 1;
     const founding = directory.founding();
     const founder = founding?.cluster === directory.cluster;
-    const store = openSegmentLog(options.disk, {
-      identity: { cluster: directory.cluster!, group: options.group },
+    const store = openSegmentLog(disk, {
+      identity: { cluster: directory.cluster!, group, replica: directory.replicaId },
       directory: groupDirectory(number),
       bootstrap: founder ? founding!.membership : NOBODY,
-      segmentBytes: options.segmentBytes,
-      logger: options.logger,
+      segmentBytes,
+      logger,
     });
+    if (sound.length > 0 && directory.groups !== null) return store;
+    const { hardState, last } = store.recovered;
+    if (unnamed.length > 0 && hardState.term + last.index > 0) {
+      store.close();
+      throw corrupt(groupDirectory(number), 0, "the identity file does not name this log");
+    }
+    directory.setGroups([{ number, group }]);
+    return store;
+  }
+
+  private openGroup(): void {
+    const { host } = this.process;
+    const { options } = this;
+    const store = this.openLog();
     const { memberships, baseMembership } = store.recovered;
     const { nodes } = memberships[memberships.length - 1]?.membership ?? baseMembership;
     for (const node of Object.values(nodes)) {

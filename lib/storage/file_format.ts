@@ -20,7 +20,12 @@ import type { Disk } from "./disk.ts";
 import { joinPath, TEMPORARY_SUFFIX } from "./layout.ts";
 import { corrupt, readOrCorrupt } from "./record.ts";
 
-export const FORMAT_VERSION = 1;
+/**
+ * Version 2: segments, hosting notes and the identity name the replica and its groups. Files of
+ * version 1 are read; what they do not say is taken as unknown.
+ */
+export const FORMAT_VERSION = 2;
+const OLDEST_VERSION = 1;
 export const PREAMBLE_BYTES = 16;
 
 export const Magic = {
@@ -56,7 +61,7 @@ export function checkPreamble(bytes: Uint8Array, magic: Magic, name: string): vo
   }
   if (textOf(bytes.subarray(0, 8)) !== magic) throw corrupt(name, 0, "it is another kind of file");
   const version = view.getUint32(8, true);
-  if (version !== FORMAT_VERSION) {
+  if (version < OLDEST_VERSION || version > FORMAT_VERSION) {
     throw new TrilogError(
       "unsupported_version",
       `Cannot read ${name}: format version ${version}, this trilog knows ${FORMAT_VERSION}`,

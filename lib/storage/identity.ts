@@ -1,18 +1,22 @@
 /**
  * Who a data directory is (decision 2): a random replica id for as long as its content lives, the
- * cluster it belongs to, and how often it was started. The counter rises durably with each start,
+ * cluster it belongs to, the groups that it hosts, and how often it was started. The counter rises durably with each start,
  * and peers remember the highest they saw: a directory that was put back to an older state shows
  * itself by a lower one. An identity that cannot be read is an error and never a new identity,
  * for a replica that forgets its votes under its old id breaks elections.
  *
  * All of it is one small checksummed file that is replaced as a whole (file_format.ts).
  *
+ * The list of groups is why a directory cannot forget one: a group is named here after its log is
+ * durable and before its replica takes part. From then on a missing directory is damage, and is
+ * never made anew under this identity (groups.ts compares the two).
+ *
  * Crash windows of {@link setAside}: the identity moves first and durably, then the groups. A
  * directory with groups but without an identity is refused as `corrupt` until that is finished.
  */
 
 import { assert } from "../base/assert.ts";
-import { list, name, nullable, record, token, whole } from "../base/codec.ts";
+import { grown, list, name, nullable, record, text, token, whole } from "../base/codec.ts";
 import { TrilogError } from "../base/errors.ts";
 import { pack, unpack } from "../base/msgpack.ts";
 import type { Membership, ReplicaId } from "../raft/types.ts";
@@ -35,6 +39,13 @@ export interface StoredFounding {
   readonly membership: Membership;
 }
 
+/** A group that this directory hosts, and the number of its directory. */
+export interface StoredGroup {
+  readonly number: number;
+  /** Group id as in {@link GroupIdentity}. */
+  readonly group: string;
+}
+
 interface PeerStart {
   readonly peer: ReplicaId;
   readonly counter: number;
@@ -52,9 +63,11 @@ export interface Identity {
   readonly peerStarts: readonly PeerStart[];
   /** Replica ids that were replaced by others and must never be spoken to again. */
   readonly superseded: readonly ReplicaId[];
+  /** Groups whose replicas may have taken part; null: not known yet (format version 1). */
+  readonly groups: readonly StoredGroup[] | null;
 }
 
-const identityCodec = record<Identity>({
+const fullIdentity = record<Identity>({
   replicaId: token,
   name,
   cluster: nullable(token),
@@ -62,7 +75,9 @@ const identityCodec = record<Identity>({
   founding: nullable(record<StoredFounding>({ cluster: token, membership })),
   peerStarts: list(record<PeerStart>({ peer: token, counter: whole })),
   superseded: list(token),
+  groups: nullable(list(record<StoredGroup>({ number: whole, group: text }))),
 });
+const identityCodec = grown(fullIdentity, { fields: 7, added: [null] });
 
 export interface DataDirectoryOptions {
   /** Makes a random id; used only for a new directory. */
@@ -134,6 +149,7 @@ function newIdentity(options: DataDirectoryOptions): Identity {
     founding: null,
     peerStarts: [],
     superseded: [],
+    groups: [],
   };
 }
 
@@ -175,6 +191,21 @@ export class DataDirectory {
 
   isMember(): boolean {
     return this.identity.cluster !== null;
+  }
+
+  /** What the identity file says, for a comparison with the disk. */
+  get stored(): Identity {
+    return this.identity;
+  }
+
+  /** Groups that are hosted here; null where the file does not say (format version 1). */
+  get groups(): readonly StoredGroup[] | null {
+    return this.identity.groups;
+  }
+
+  /** Stores which groups are hosted here: before any new one of them takes part. */
+  setGroups(groups: readonly StoredGroup[]): void {
+    this.store({ ...this.identity, groups });
   }
 
   /** The founding stored by `prepare`, or null. */

@@ -9,7 +9,7 @@
 import { TrilogError } from "../base/errors.ts";
 import type { HardState, Index, LogId, Membership, SnapshotMeta } from "../raft/types.ts";
 import type { Disk } from "./disk.ts";
-import { type GroupDirectory, listGroups } from "./groups.ts";
+import { type GroupDirectory, listGroups, type LostGroup, takeCensus } from "./groups.ts";
 import { type Identity, readIdentity } from "./identity.ts";
 import { IDENTITY_FILE, indexName, joinPath, parseSnapshotName, snapshotName } from "./layout.ts";
 import {
@@ -107,13 +107,15 @@ export function inspectDirectory(
 ): DirectoryInspection {
   const faults: Fault[] = [];
   const identity = noting(faults, IDENTITY_FILE, () => readIdentity(disk));
+  faults.push(...censusFaults(disk, identity));
   return { identity, groups: inspectGroups(disk, { thorough: false, checks }), faults };
 }
 
 /** Every fault of a data directory: all checksums, snapshots included, and the log's order. */
 export function verifyDirectory(disk: Disk, checks: readonly GroupCheck[] = []): Fault[] {
   const faults: Fault[] = [];
-  noting(faults, IDENTITY_FILE, () => readIdentity(disk));
+  const identity = noting(faults, IDENTITY_FILE, () => readIdentity(disk));
+  faults.push(...censusFaults(disk, identity));
   for (const group of inspectGroups(disk, { thorough: true, checks })) faults.push(...group.faults);
   return faults;
 }
@@ -148,6 +150,36 @@ function inspectGroup(disk: Disk, group: GroupDirectory, how: Thoroughness): Gro
 function isSame(left: Fault, right: Fault): boolean {
   return left.file === right.file && left.offset === right.offset &&
     left.problem === right.problem;
+}
+
+/**
+ * Groups that the identity file names and that are not there, and directories of other replicas. A
+ * directory that is not named and not foreign may be a creation under way.
+ */
+function censusFaults(disk: Disk, identity: Identity | null): Fault[] {
+  if (identity === null) return [];
+  const { lost, unnamed } = takeCensus(disk, identity);
+  const absent = lost.filter(({ unreadable }) => !unreadable);
+  // Damage inside a directory is named with its file by the inspection of the group.
+  const faults = absent.length === 0 ? [] : stillLost(disk, absent);
+  for (const { directory, identity: owner } of unnamed) {
+    if (owner?.replica === undefined || owner.replica === identity.replicaId) continue;
+    const problem = `${directory} belongs to replica ${owner.replica}, not to this one`;
+    faults.push({ file: directory, offset: null, problem, harmless: false });
+  }
+  return faults;
+}
+
+/** A process that uses the directory may have removed a group since the identity was read. */
+function stillLost(disk: Disk, absent: readonly LostGroup[]): Fault[] {
+  const named = new Set(readIdentity(disk)?.groups?.map(({ number }) => number));
+  return absent.filter(({ number }) => named.has(number))
+    .map(({ directory, fault }) => ({
+      file: directory,
+      offset: null,
+      problem: fault.message,
+      harmless: false,
+    }));
 }
 
 /** The valid records of one segment in file order, for people to read. */

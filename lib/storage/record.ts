@@ -62,7 +62,10 @@ export interface StoredRecord extends RecordFields {
 }
 
 /** Seed of all checksums of one segment (or, with another `part`, of another file of the group). */
-export function checksumSeed(identity: GroupIdentity, part: number | string): number {
+export function checksumSeed(
+  identity: Pick<GroupIdentity, "cluster" | "group">,
+  part: number | string,
+): number {
   return crc32(utf8(`${identity.cluster}\0${identity.group}\0${part}`));
 }
 

@@ -5,7 +5,7 @@
  */
 
 import { assert } from "../base/assert.ts";
-import { type Codec, flag, nullable, record, text, whole } from "../base/codec.ts";
+import { type Codec, flag, grown, nullable, record, text, whole } from "../base/codec.ts";
 import { utf8 } from "../base/bytes.ts";
 import { pack, unpack } from "../base/msgpack.ts";
 import { membershipFromWire, membershipToWire } from "../raft/membership.ts";
@@ -62,9 +62,14 @@ export interface SegmentHeader {
   readonly membership: Membership;
   /** `timeMs` of the last entry before this segment. */
   readonly lastTimeMs: number;
+  /** Replica that wrote it; null in format version 1, and where the writer has no identity. */
+  readonly replica: string | null;
 }
 
-const headerCodec: Codec<SegmentHeader> = record({
+/** The header of a segment that is made; a replica that is left out is stored as unknown. */
+export type NewSegment = Omit<SegmentHeader, "replica"> & Pick<GroupIdentity, "replica">;
+
+const fullHeader: Codec<SegmentHeader> = record({
   cluster: text,
   group: text,
   number: whole,
@@ -76,7 +81,9 @@ const headerCodec: Codec<SegmentHeader> = record({
   baseMembership: membership,
   membership,
   lastTimeMs: time,
+  replica: nullable(text),
 });
+const headerCodec = grown(fullHeader, { fields: 11, added: [null] });
 
 export function addHardState(writer: RecordWriter, state: HardState): void {
   const vote = state.vote === null ? NO_VOTE : utf8(state.vote);
@@ -109,9 +116,10 @@ export interface Segment {
 export function createSegment(
   disk: Disk,
   directory: string,
-  header: SegmentHeader,
+  fields: NewSegment,
   tail: readonly RecordFields[] = [],
 ): Segment {
+  const header: SegmentHeader = { ...fields, replica: fields.replica ?? null };
   const name = segmentName(header.number, header.first);
   const path = joinPath(directory, name);
   const payload = pack(headerCodec.encode(header));
@@ -196,6 +204,11 @@ function readHeader(
   const fits = header.cluster === identity.cluster && header.group === identity.group &&
     header.number === place.number && header.first === place.first;
   if (!fits) throw corrupt(name, PREAMBLE_BYTES, "its header names another place");
+  const { replica } = identity;
+  if (replica !== undefined && header.replica !== null && header.replica !== replica) {
+    const state = `it belongs to replica ${header.replica}, not to ${replica}`;
+    throw corrupt(name, PREAMBLE_BYTES, state);
+  }
   return header;
 }
 
@@ -225,7 +238,9 @@ function claimedIdentity(file: DiskFile, name: string): GroupIdentity {
   const payload = new Uint8Array(claimed);
   readOrCorrupt(file, name, PREAMBLE_BYTES + RECORD_HEADER_BYTES, payload);
   try {
-    return headerCodec.decode(unpack(payload), `header of ${name}`);
+    const header = headerCodec.decode(unpack(payload), `header of ${name}`);
+    const { cluster, group, replica } = header;
+    return { cluster, group, replica: replica ?? undefined };
   } catch (thrown) {
     throw corrupt(name, PREAMBLE_BYTES, "its header cannot be read", thrown);
   }

@@ -20,6 +20,12 @@ export interface GroupIdentity {
   readonly cluster: string;
   /** Group id, such as `atm` or `p/42/0`: never reused, at most 249 bytes of UTF-8. */
   readonly group: string;
+  /**
+   * Replica whose directory this is: stored in the header of every segment, and a segment of
+   * another replica is refused. Left out by tools that read any replica's files; segments of
+   * format version 1 do not name theirs and are accepted.
+   */
+  readonly replica?: string | undefined;
 }
 
 /** What a log was opened with. `applied` is left to the replica, which knows its machine. */

@@ -125,6 +125,7 @@ export class ObedientManagers {
       topic: groupId,
       partition: 0,
       bootstrap: true,
+      begun: false,
       leaderTerm: 0,
       membershipIndex: 0,
       settings: { retentionBytes: 0, retentionMs: 0 },

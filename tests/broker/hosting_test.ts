@@ -8,6 +8,7 @@ import { TrilogError } from "../../lib/base/errors.ts";
 import { systemClock } from "../../lib/base/system_clock.ts";
 import { NOTES_FILE, readNotes, writeNotes } from "../../lib/broker/hosting_notes.ts";
 import { DenoDisk } from "../../lib/storage/deno_disk.ts";
+import { openDataDirectory } from "../../lib/storage/identity.ts";
 import { groupDirectory } from "../../lib/storage/layout.ts";
 import { openSegmentLog } from "../../lib/storage/segment_log.ts";
 import { CLUSTER, codeOf, eventually, TestBrokers } from "./cluster.ts";
@@ -325,6 +326,7 @@ Deno.test("a replica without its log or its notes is fenced, never begun again b
     assertEquals(cluster.hosted("b1")?.notes.state, "fenced");
     await cluster.kill("b1");
     const disk = new DenoDisk(cluster.directory("b1"));
+    assertEquals(readNotes(disk, directory)?.state, "fenced");
     writeNotes(disk, directory, notes);
     for (const { name } of [...Deno.readDirSync(path)]) {
       if (name !== NOTES_FILE) Deno.removeSync(join(path, name));
@@ -334,6 +336,51 @@ Deno.test("a replica without its log or its notes is fenced, never begun again b
     await eventually("it registers", () => cluster.managers.heartbeats.size > 0 || null);
     await sleep(systemClock, 300);
     assertEquals(cluster.partition("b1"), null);
-    assertEquals(readNotes(disk, directory)?.state, "open");
+    assertEquals(readNotes(disk, directory)?.state, "fenced");
+  });
+});
+
+Deno.test("a founder without its group's directory does not found again, and is rebuilt", async () => {
+  await TestBrokers.with(3, async (cluster) => {
+    await cluster.host("b1", "b2", "b3");
+    // b3 lags, and b2 has acknowledged everything.
+    await cluster.kill("b3");
+    for (let batch = 0; batch < 20; batch += 1) await cluster.deliver(sentBy(7, batch * 50, 50));
+    const { directory } = cluster.hosted("b2")!;
+    await cluster.kill("b2");
+    await cluster.kill("b1");
+    Deno.removeSync(join(cluster.directory("b2"), directory), { recursive: true });
+    cluster.start("b2");
+    cluster.start("b3");
+    assertEquals(cluster.hosted("b2")?.notes.state, "fenced");
+    await eventually("both register", () => cluster.managers.heartbeats.size >= 2 || null);
+    await sleep(systemClock, 1_000);
+    assertEquals(cluster.leaders(), [], "b2 must not vote for b3, whose log is short");
+    cluster.start("b1");
+    await level(cluster, 1_000, "b1", "b2", "b3");
+    await cluster.led("b1");
+    assertEquals((await cluster.messages("b1")).length, 1_000);
+  });
+});
+
+Deno.test("a replica that the managers have seen begin is never begun again by itself", async () => {
+  await TestBrokers.with(3, async (cluster) => {
+    await cluster.host("b1", "b2", "b3");
+    await cluster.deliver(batchOf(5));
+    const replicas = cluster.ids("b1", "b2", "b3");
+    const { address } = cluster.get("b2").broker;
+    await cluster.kill("b2");
+    // As if the directory were of an older format, whose identity names no group.
+    Deno.removeSync(join(cluster.directory("b2"), "groups"), { recursive: true });
+    const disk = new DenoDisk(cluster.directory("b2"));
+    const held = openDataDirectory(disk, { name: "b2", newReplicaId: () => "unused" });
+    held.setGroups([]);
+    held.close();
+    cluster.managers.want("g", { replicas, founders: replicas, bootstrap: false, begun: true });
+    cluster.start("b2", address);
+    await eventually("it is held as lost", () => cluster.hosted("b2") !== undefined || null);
+    await level(cluster, 5, "b2");
+    await settled(cluster, "b1", "b2", "b3");
+    assert(cluster.hosted("b2")!.notes.floor.index > 0, "its group let the former replica go");
   });
 });

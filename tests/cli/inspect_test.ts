@@ -116,7 +116,7 @@ Deno.test("verify names file and offset of every fault and exits with 1", async 
 
 Deno.test("verify finds a broker's damaged or foreign notes on a replica", async () => {
   await withDirectory(async (root) => {
-    const notes = { ...notesOfLost("p/1/0@0"), topic: "t", state: "open" } as const;
+    const notes = { ...notesOfLost("p/1/0@0", "r1"), topic: "t", state: "open" } as const;
     writeNotes(new DenoDisk(root), directory, notes);
     const foreign = await run("verify", root);
     assertEquals(foreign.status, 1);

@@ -33,6 +33,7 @@ function partition(more: Partial<PartitionStatus> = {}): PartitionStatus {
     leaderTerm: 2,
     replicas: ["r-b1", "r-b2", "r-b3"],
     voters: ["r-b3", "r-b1", "r-b2"],
+    quarantined: [],
     startOffset: 10,
     endOffset: 1_510,
     sizeBytes: 3 * 2 ** 20,
@@ -67,6 +68,8 @@ Deno.test("the state of a partition follows from its leader, voters and living b
     [{}, dead("b2", "b3"), "stalled"],
     [{ leader: null }, dead("b2", "b3"), "stalled"],
     [{ leader: "r-gone" }, dead(), "stalled"],
+    [{ quarantined: ["r-b2"] }, dead(), "degraded"],
+    [{ quarantined: ["r-b1"], voters: ["r-b1", "r-former", "r-b3"] }, dead(), "stalled"],
   ];
   for (const [more, brokers, state] of cases) {
     assertEquals(partitionState(partition(more), brokers), state);

@@ -48,7 +48,7 @@ export class Cluster {
   }
 
   report(fields: Partial<ReportFields>): void {
-    this.run(report, { partitions: [], retired: [], buried: [], ...fields });
+    this.run(report, { partitions: [], retired: [], buried: [], replicas: [], ...fields });
   }
 
   partition(topic: string, number = 0): Partition {

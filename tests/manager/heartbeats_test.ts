@@ -25,7 +25,7 @@ function led(more: Partial<LedPartition> = {}): LedPartition {
 /** A broker beats: it knows the newest placement and hosts what is assigned to it. */
 function beat(cluster: Cluster, heartbeats: Heartbeats, id: string, more: Partial<LedPartition>[]) {
   const { version, replicas } = assignmentsView(cluster.machine.state, `r-${id}`);
-  const hosted = replicas.map((replica) => ({ groupId: replica.groupId }));
+  const hosted = replicas.map(({ groupId, epoch }) => ({ groupId, epoch, quarantined: false }));
   heartbeats.heard(`r-${id}`, { assignmentVersion: version, led: more.map(led), hosted });
 }
 
@@ -43,12 +43,63 @@ Deno.test("a new leader of a partition is reported at once, and once", () => {
   const cluster = clusterOf(3);
   cluster.createTopic("logs");
   const heartbeats = new Heartbeats();
+  beat(cluster, heartbeats, "b3", []);
   beat(cluster, heartbeats, "b2", [{ term: 3 }]);
   assertEquals(settle(cluster, heartbeats), 1);
   assertEquals(cluster.partition("logs").leader, "r-b2");
   beat(cluster, heartbeats, "b3", [{ term: 2 }]);
   assertEquals(settle(cluster, heartbeats), 0);
   assertEquals(heartbeats.led(groupId)?.term, 3, "an earlier leader's word counts no more");
+});
+
+Deno.test("a founding is recorded once its broker hosts the replica, also by the next manager", () => {
+  const cluster = clusterOf(3);
+  cluster.createTopic("logs");
+  const founding = (id: string) => assignmentsView(cluster.machine.state, id).replicas[0].bootstrap;
+  const heartbeats = new Heartbeats();
+  const beatOf = (assignmentVersion: number, hosted: boolean, quarantined = false) =>
+    heartbeats.heard("r-b1", {
+      assignmentVersion,
+      led: [],
+      hosted: hosted ? [{ groupId, epoch: 1, quarantined }] : [],
+    });
+  const { placementVersion } = cluster.machine.state;
+  // It does not host it yet, or the heartbeat was made before the placement was known.
+  beatOf(placementVersion, false);
+  assertEquals(settle(cluster, heartbeats), 0);
+  beatOf(placementVersion - 1, true);
+  assertEquals(settle(cluster, heartbeats), 0);
+  assertEquals(founding("r-b1"), true);
+  // The manager that heard of it loses its leadership before it reports; the next one hears again.
+  beatOf(placementVersion, true);
+  heartbeats.startAfresh();
+  assertEquals([settle(cluster, heartbeats), founding("r-b1")], [0, true]);
+  beatOf(placementVersion, true);
+  assertEquals([settle(cluster, heartbeats), founding("r-b1")], [1, false]);
+  assertEquals(founding("r-b2"), true, "another founder may still have to found");
+  beatOf(placementVersion, true);
+  assertEquals(settle(cluster, heartbeats), 0, "it is reported once");
+  beatOf(placementVersion, true, true);
+  assertEquals(settle(cluster, heartbeats), 1);
+  assertEquals(cluster.partition("logs").quarantined, ["r-b1"]);
+  beatOf(placementVersion, true);
+  assertEquals(settle(cluster, heartbeats), 1);
+  assertEquals(cluster.partition("logs").quarantined, []);
+});
+
+Deno.test("a founder that returns under a new identity joins and does not found", () => {
+  const cluster = clusterOf(3);
+  cluster.createTopic("logs");
+  const heartbeats = new Heartbeats();
+  for (const id of ["b1", "b2", "b3"]) beat(cluster, heartbeats, id, []);
+  settle(cluster, heartbeats);
+  assertEquals([...cluster.partition("logs").begun].sort(), ["r-b1", "r-b2", "r-b3"]);
+  for (const id of ["b1", "b2"]) {
+    cluster.register(id, `r-${id}-again`);
+    const [assigned] = assignmentsView(cluster.machine.state, `r-${id}-again`).replicas;
+    assertEquals([assigned.bootstrap, assigned.begun], [false, false]);
+  }
+  assertEquals(cluster.partition("logs").begun, ["r-b3"]);
 });
 
 Deno.test("offsets alone are reported every ten seconds, or along with other news", () => {
@@ -100,11 +151,11 @@ Deno.test("a tombstone stays until its broker knew it and no longer has the repl
   const cluster = clusterOf(3);
   cluster.createTopic("logs");
   const heartbeats = new Heartbeats();
-  const hosted = [{ groupId }];
+  const hosted = [{ groupId, epoch: 1, quarantined: false }];
   const before = cluster.machine.state.placementVersion;
   cluster.run(deleteTopic, { name: "logs" });
   const after = cluster.machine.state.placementVersion;
-  const steps: [number, { groupId: string }[], number][] = [
+  const steps: [number, typeof hosted, number][] = [
     [before, [], 3], // It may have been about to create the replica.
     [after, hosted, 3],
     [after, [], 2],

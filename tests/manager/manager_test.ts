@@ -189,7 +189,10 @@ Deno.test("a reported leader is in everybody's metadata, and sizes in the leader
     endOffset: 42,
     sizeBytes: 4096,
   };
-  await managers.heartbeat("b2", { led: [led], hosted: [{ groupId: "p/1/0", epoch: 1 }] });
+  await managers.heartbeat("b2", {
+    led: [led],
+    hosted: [{ groupId: "p/1/0", epoch: 1, quarantined: false }],
+  });
   await managers.pass(10);
   const { topics } = await managers.ask(metadataMethod, everything, "m3");
   assertEquals(topics[0].partitions[0].leader, "r-b2");
@@ -209,13 +212,14 @@ Deno.test("a reported leader is in everybody's metadata, and sizes in the leader
 Deno.test("a deleted topic's replicas get tombstones, which end with the replicas", async () => {
   const managers = await managersWith(3);
   await managers.createTopic("logs");
-  const hosted = [{ groupId: "p/1/0", epoch: 1 }];
+  const buried = [{ groupId: "p/1/0", epoch: 1 }];
+  const hosted = buried.map((where) => ({ ...where, quarantined: false }));
   for (const id of ["b1", "b2", "b3"]) await managers.heartbeat(id, { hosted });
   await managers.ask(deleteTopicMethod, { requestId: "d", name: "logs" }, "m2");
   assertEquals((await managers.status()).tombstones, 3);
   for (const id of ["b1", "b2", "b3"]) {
     const { assignments } = await managers.heartbeat(id, { hosted });
-    assertEquals(assignments?.tombstones, hosted);
+    assertEquals(assignments?.tombstones, buried);
     await managers.heartbeat(id, { assignmentVersion: assignments!.version });
     await managers.pass(10);
   }

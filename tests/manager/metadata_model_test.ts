@@ -130,6 +130,13 @@ function drawReport(random: Prng, state: MetadataView): [AnyCommand, unknown] {
       placedVersion: partition!.placedVersion - Number(random.chance(0.2)),
     })),
     buried: [...state.tombstones.values()].filter(() => random.chance(0.4)),
+    replicas: [...partition?.placed ?? [], ...some.slice(0, 1)].map((replicaId) => ({
+      groupId,
+      epoch: (partition?.epoch ?? 1) + Number(random.chance(0.1)),
+      replicaId,
+      quarantined: random.chance(0.2),
+      placedVersion: (partition?.placedVersion ?? 1) - Number(random.chance(0.2)),
+    })),
   }];
 }
 
@@ -147,6 +154,9 @@ function checkState(state: MetadataView): void {
       assert(!groups.has(partition.groupId), "a group is one partition");
       groups.add(partition.groupId);
       assertEquals(new Set(partition.replicas).size, 3);
+      const { begun, quarantined, placed } = partition;
+      assert(begun.every((id) => placed.includes(id)), "only a placed replica has begun");
+      assert(quarantined.every((id) => begun.includes(id)), "only one that began is quarantined");
       for (const id of partition.replicas) {
         assert(current.has(id), "wanted replicas are on registered brokers");
         assert(partition.placed.includes(id), "what is wanted may have data");

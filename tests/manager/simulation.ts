@@ -200,7 +200,11 @@ export class SimBroker {
         replicaId: this.replicaId,
         assignmentVersion: this.assignments?.version ?? 0,
         led: this.led(),
-        hosted: [...this.hosted].map((groupId) => ({ groupId, epoch: 1 })),
+        hosted: [...this.hosted].map((groupId) => ({
+          groupId,
+          epoch: 1,
+          quarantined: false,
+        })),
         maxWaitMs: LIVENESS.intervalMs,
       };
       const answer = await until(

@@ -258,9 +258,9 @@ Deno.test("a file of a newer format version is refused and left alone", () => {
   const paths = [newest, segments[0]];
   for (const path of paths) {
     const bytes = sound.get(path)!.slice();
-    bytes.set(preamble("trilogSG", 2));
+    bytes.set(preamble("trilogSG", 3));
     const disk = new JournalDisk(withFile(path, bytes));
-    const thrown = assertThrows(() => openLog(disk), TrilogError, "format version 2");
+    const thrown = assertThrows(() => openLog(disk), TrilogError, "format version 3");
     assertEquals([thrown.code, disk.count], ["unsupported_version", 0]);
   }
 });
