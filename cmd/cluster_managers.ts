@@ -144,7 +144,7 @@ async function change({ ask }: Seat, wanted: MemberChange): Promise<MemberState 
 async function managersOf({ ask, managers }: Seat) {
   const request = { topics: [], consistency: "linearizable" } as const;
   const known = (await ask(metadataMethod, request)).managers;
-  managers.update(known.map(({ address }) => address));
+  managers.update(known);
   return known;
 }
 

@@ -3,13 +3,14 @@
 import { join } from "@std/path";
 import { ensureDirSync } from "@std/fs";
 import { sleep } from "../lib/base/clock.ts";
-import { TrilogError } from "../lib/base/errors.ts";
+import { toTrilogError, TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { Child, type ChildSpec, commandLine } from "../lib/cli/children.ts";
 import { nodeFlags } from "../lib/cli/common_flags.ts";
 import { flagName } from "../lib/cli/flags.ts";
 import { printError, type Terminal } from "../lib/cli/terminal.ts";
 import { Client } from "../lib/client/client.ts";
+import { stateOf } from "../lib/client/failures.ts";
 import { ownFlags as brokerFlags } from "./broker.ts";
 import { ownFlags as managerFlags } from "./manager.ts";
 
@@ -18,6 +19,10 @@ const BROKERS_FROM = 100;
 /** A manager's HTTP API is this far above its port. */
 const HTTP_FROM = 200;
 const READY_MS = 60_000;
+/** Time for one look at whether the cluster is ready. */
+const REFRESH_MS = 2_000;
+/** A start that takes longer says what it waits for. */
+const TELL_AFTER_MS = 3_000;
 const STOP_GRACE_MS = 5_000;
 const RESTART_PAUSE_MS = 500;
 
@@ -152,23 +157,45 @@ export class LocalCluster {
   }
 }
 
-/** Resolves when the managers have a leader and every broker is registered and alive. */
-export async function whenReady(plan: Plan, token: string): Promise<void> {
-  const client = await Client.connect({ bootstrap: plan.bootstrap, token }, READY_MS);
+/**
+ * Resolves when the managers have a leader and every broker is registered and alive. Where that
+ * takes long, `tell` gets what is missing, once for each change.
+ */
+export async function whenReady(
+  plan: Plan,
+  token: string,
+  tell: (text: string) => void,
+): Promise<void> {
+  const client = Client.unconnected({ bootstrap: plan.bootstrap, token });
+  const startedMs = systemClock.monotonicMs();
+  let told = "";
   try {
-    const untilMs = systemClock.monotonicMs() + READY_MS;
     for (;;) {
-      const { brokers } = await client.refresh();
-      const alive = new Set(brokers.filter((broker) => broker.alive).map(({ id }) => id));
-      if (plan.brokers.every(({ id }) => alive.has(id))) return;
-      if (systemClock.monotonicMs() > untilMs) {
-        const missing = plan.brokers.filter(({ id }) => !alive.has(id)).map(({ id }) => id);
-        const state = `${missing.join(", ")} did not register in time`;
-        throw new TrilogError("unavailable", `Cannot bring the cluster up: ${state}`);
+      const missing = await missingServers(client, plan);
+      if (missing === null) return;
+      const tookMs = systemClock.monotonicMs() - startedMs;
+      if (tookMs > READY_MS) {
+        throw new TrilogError("unavailable", `Cannot bring the cluster up: ${missing}`);
       }
+      if (tookMs > TELL_AFTER_MS && missing !== told) tell(`waiting: ${missing}`);
+      if (tookMs > TELL_AFTER_MS) told = missing;
       await sleep(systemClock, 50);
     }
   } finally {
     client.close();
+  }
+}
+
+/** What keeps the cluster from being ready, for people; null: nothing. */
+async function missingServers(client: Client, plan: Plan): Promise<string | null> {
+  try {
+    const { brokers } = await client.refresh(REFRESH_MS);
+    const alive = new Set(brokers.filter((broker) => broker.alive).map(({ id }) => id));
+    const missing = plan.brokers.filter(({ id }) => !alive.has(id)).map(({ id }) => id);
+    return missing.length === 0 ? null : `${missing.join(", ")} not registered yet`;
+  } catch (thrown) {
+    const error = toTrilogError(thrown);
+    if (!error.retryable) throw error;
+    return stateOf(error);
   }
 }

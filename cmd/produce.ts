@@ -50,6 +50,11 @@ export const command = defineCommand({
       default: "none",
       help: "how batches are compressed",
     },
+    timeout: {
+      type: "duration",
+      default: "30s",
+      help: "a message that is not acknowledged after this long fails",
+    },
     acks: {
       type: "choice",
       choices: ["quorum", "leader"],
@@ -71,6 +76,7 @@ export const command = defineCommand({
         batchBytes: flags.batchSize,
         compression: flags.compression,
         acks: flags.acks,
+        deliveryMs: flags.timeout,
       });
       await producer.prepare(args.topic);
       const progress = new Progress({
@@ -80,6 +86,7 @@ export const command = defineCommand({
         verb: "produced",
         silent: json,
         summaryOnly: terminal.stdinIsTerminal,
+        trouble: () => client.trouble,
       });
       const deliveries = new Deliveries(producer, progress, json ? terminal : null);
       // A key stands in front of its value, which is judged by itself.
@@ -93,7 +100,7 @@ export const command = defineCommand({
       }
       deliveries.throwFailure();
       return 0;
-    });
+    }, flags.timeout);
   },
 });
 

@@ -7,13 +7,15 @@ import { readToken } from "./server_setup.ts";
 
 type ClientFlags = FlagValues<typeof bootstrapFlags> & FlagValues<typeof securityFlags>;
 
-/** Connects, runs, and closes whatever happens. */
+/** Connects within `connectMs` (by default 5 s), runs, and closes whatever happens. */
 export async function withClient<T>(
   flags: ClientFlags,
   run: (client: Client) => Promise<T>,
+  connectMs?: number,
 ): Promise<T> {
   const token = readToken(flags);
-  const client = await Client.connect({ bootstrap: flags.bootstrap, token, name: "trilog" });
+  const options = { bootstrap: flags.bootstrap, token, name: "trilog" };
+  const client = await Client.connect(options, connectMs);
   try {
     return await run(client);
   } finally {

@@ -3,7 +3,7 @@
 import { unlessAborted } from "../lib/base/abort.ts";
 import { defineCommand } from "../lib/cli/command.ts";
 import { tableLines } from "../lib/cli/table.ts";
-import type { Terminal } from "../lib/cli/terminal.ts";
+import { printError, type Terminal } from "../lib/cli/terminal.ts";
 import { LocalCluster, passedFlags, type Plan, planCluster, whenReady } from "./local_cluster.ts";
 import { readToken } from "./server_setup.ts";
 
@@ -34,7 +34,9 @@ export const command = defineCommand({
     const cluster = new LocalCluster(terminal, flags.restart);
     try {
       const started = cluster.start([...plan.managers, ...plan.brokers]);
-      const ready = started.then(() => whenReady(plan, readToken(flags)));
+      const ready = started.then(() =>
+        whenReady(plan, readToken(flags), (text) => printError(terminal, text))
+      );
       if (await aborted(signal, ready)) return 0;
       await showReady(plan, cluster, json, terminal);
       await aborted(signal, new Promise(() => {}));

@@ -100,6 +100,8 @@ export interface ErrorDetails {
   readonly leader?: string | undefined;
   /** Overrides the code's usual retryable bit. */
   readonly retryable?: boolean;
+  /** A server gave this answer; false where the way to it failed. */
+  readonly answered?: boolean;
   /** What led to it, for people who look for the reason. */
   readonly cause?: unknown;
 }
@@ -114,6 +116,8 @@ export class TrilogError extends Error {
   readonly retryable: boolean;
   /** Address of the server to turn to, where it is known. */
   readonly leader: string | undefined;
+  /** Whether a server gave this answer; false for a failure on the way to it. */
+  readonly answered: boolean;
 
   /** `message` reads `Cannot <act> <thing>: <state>`. */
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
@@ -121,6 +125,7 @@ export class TrilogError extends Error {
     this.code = code;
     this.retryable = details.retryable ?? errorCodes[code].retryable;
     this.leader = details.leader;
+    this.answered = details.answered ?? false;
   }
 
   /** Whether the request may have taken effect although it failed. */
@@ -151,5 +156,6 @@ export function errorFromWire(wire: WireError): TrilogError {
   return new TrilogError(isErrorCode(code) ? code : "internal", message, {
     retryable,
     leader: leader ?? undefined,
+    answered: true,
   });
 }

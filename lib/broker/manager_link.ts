@@ -120,7 +120,7 @@ export class ManagerLink {
     try {
       const request = { topics: [], consistency: "stale" } as const;
       const metadata = await managers.request(metadataMethod, request, ROUND_MS);
-      managers.update(leadingFirst(metadata).map(({ address }) => address));
+      managers.update(leadingFirst(metadata));
     } catch (thrown) {
       logger.debug("the managers are not known", { reason: toTrilogError(thrown).message });
     }

@@ -48,9 +48,18 @@ export class ServedPartition implements PartitionIdentity {
   /** Throws `not_leader`, with the leader's address where it is known. */
   requireLeader(act: string): void {
     if (this.replica.isLeader) return;
-    throw new TrilogError("not_leader", `Cannot ${act} ${this.label}: another broker leads it`, {
-      leader: this.replica.leaderAddress(),
+    const leader = this.replica.leaderAddress();
+    throw new TrilogError("not_leader", `Cannot ${act} ${this.label}: ${this.whyNot(leader)}`, {
+      leader,
     });
+  }
+
+  private whyNot(leader: string | undefined): string {
+    if (leader !== undefined) return "another broker leads it";
+    const missing = this.replica.missingQuorum();
+    return missing === null
+      ? `${this.label} has no leader just now`
+      : `${this.label} has no majority: ${missing}`;
   }
 
   /** Resolves when the partition goes beyond `offset`, at {@link wakeAll}, or after `longestMs`. */

@@ -4,9 +4,9 @@
 export const bootstrapFlags = {
   bootstrap: {
     type: "addresses",
-    default: "127.0.0.1:9001",
+    default: "127.0.0.1:9001,127.0.0.1:9002,127.0.0.1:9003",
     env: "TRILOG_BOOTSTRAP",
-    help: "managers to turn to",
+    help: "managers to ask; others are learnt from them",
   },
 } as const;
 

@@ -20,7 +20,12 @@ export interface ProgressOptions {
   readonly silent?: boolean;
   /** Only the summary: a person types on the same terminal. */
   readonly summaryOnly?: boolean;
+  /** Why it does not go on just now; null where it does. */
+  readonly trouble?: () => string | null;
 }
+
+/** A trouble that lasts this long is printed where no line is redrawn. */
+const TROUBLE_MS = 2_000;
 
 /** Counting costs two additions; drawing happens five times a second, on terminals only. */
 export class Progress {
@@ -31,13 +36,18 @@ export class Progress {
   private shownCount = 0;
   private shownMs: number;
   private drawn = false;
+  private readonly draws: boolean;
   private hidden = false;
+  /** Since when the same trouble lasts, and whether it was printed. */
+  private troubledSinceMs: number | null = null;
+  private troublePrinted = false;
 
   constructor(private readonly options: ProgressOptions) {
     this.startedMs = options.clock.monotonicMs();
     this.shownMs = this.startedMs;
-    const quiet = options.silent || options.summaryOnly;
-    if (options.terminal.stderrIsTerminal && !quiet) this.plan();
+    const { terminal, silent, summaryOnly, trouble } = options;
+    this.draws = terminal.stderrIsTerminal && !silent && !summaryOnly;
+    if (this.draws || (trouble !== undefined && !silent)) this.plan();
   }
 
   add(count: number, sizeBytes: number): void {
@@ -76,21 +86,39 @@ export class Progress {
 
   private plan(): void {
     this.timer = this.options.clock.after(REDRAW_MS, () => {
-      this.draw();
+      if (this.draws) this.draw();
+      else this.printTrouble();
       this.plan();
     });
+  }
+
+  /** Once per trouble, where it lasts: scripts and logs get one line, not one every moment. */
+  private printTrouble(): void {
+    const { terminal, clock } = this.options;
+    const trouble = this.options.trouble?.() ?? null;
+    if (trouble === null) {
+      this.troubledSinceMs = null;
+      this.troublePrinted = false;
+      return;
+    }
+    const nowMs = clock.monotonicMs();
+    this.troubledSinceMs ??= nowMs;
+    if (this.troublePrinted || nowMs - this.troubledSinceMs < TROUBLE_MS) return;
+    this.troublePrinted = true;
+    printError(terminal, `waiting: ${trouble}`);
   }
 
   private draw(): void {
     if (this.hidden) return;
     const { terminal, clock, noun, verb, total } = this.options;
+    const trouble = this.options.trouble?.() ?? null;
     const nowMs = clock.monotonicMs();
     const rate = (this.count - this.shownCount) / Math.max(0.001, (nowMs - this.shownMs) / 1_000);
     this.shownCount = this.count;
     this.shownMs = nowMs;
     const of = total === undefined ? "" : ` of ${groupedNumber(total)}`;
     const line = `${groupedNumber(this.count)}${of} ${noun} ${verb}, ${groupedNumber(rate)}/s, ` +
-      roundedSize(this.sizeBytes);
+      roundedSize(this.sizeBytes) + (trouble === null ? "" : `; ${trouble}`);
     terminal.writeError(ERASE_LINE + clipped(line, terminal.columns() - 1));
     this.drawn = true;
   }

@@ -26,6 +26,7 @@ import {
 } from "./protocol.ts";
 import type { Method } from "./protocol_method.ts";
 import { type Route, Routing } from "./routing.ts";
+import { Troubles } from "./troubles.ts";
 
 /** How to reach a cluster; all but `bootstrap` have defaults. */
 export interface ClientOptions {
@@ -68,6 +69,7 @@ export class Client {
   readonly newRequestId: () => string;
   private readonly rpc: RpcClient;
   private readonly routing: Routing;
+  private readonly troubles = new Troubles();
   private refreshing: Promise<ClusterMetadata> | null = null;
   private refreshedAtMs = -Infinity;
 
@@ -107,6 +109,11 @@ export class Client {
       client.close();
       throw error;
     }
+  }
+
+  /** Why some partition that was asked for cannot be used just now, for people; null: all can. */
+  get trouble(): string | null {
+    return this.troubles.current;
   }
 
   /** Ends all requests and connections. */
@@ -233,9 +240,21 @@ export class Client {
     const full = { ...request, groupId, epoch } as unknown as Request;
     const params = method.request.encode(full);
     const options = { deadlineMs: Math.max(1, Math.ceil(deadlineMs)) };
-    const answer = await this.rpc.call(route.address, method.name, params, options);
-    this.routing.succeeded(route);
-    return method.answer.decode(answer, method.name);
+    try {
+      const answer = await this.rpc.call(route.address, method.name, params, options);
+      this.routing.succeeded(route);
+      this.troubles.succeeded(groupId);
+      return method.answer.decode(answer, method.name);
+    } catch (thrown) {
+      const { address } = route;
+      const broker = { address, name: this.routing.brokerAt(address) };
+      throw this.troubles.note(
+        groupId,
+        this.routing.labelOf(groupId),
+        broker,
+        toTrilogError(thrown),
+      );
+    }
   }
 
   /**

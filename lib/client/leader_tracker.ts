@@ -56,6 +56,17 @@ export class LeaderTracker {
     return this.address;
   }
 
+  /** The candidate that would be asked after `current`; the same where there is no other. */
+  get next(): string {
+    const place = this.candidates.indexOf(this.address);
+    return this.candidates[((place < 0 ? this.at : place) + 1) % this.candidates.length];
+  }
+
+  /** How many candidates there are. */
+  get size(): number {
+    return this.candidates.length;
+  }
+
   /** The servers have changed; `leader` is their leader where that is news, else null. */
   update(candidates: readonly string[], leader: string | null): void {
     assert(candidates.length > 0, "there is somebody to ask");

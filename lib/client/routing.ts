@@ -6,7 +6,12 @@
 import type { TrilogError } from "../base/errors.ts";
 import type { Random } from "../base/prng.ts";
 import { type Advice, defaultRetry, LeaderTracker, type RetrySettings } from "./leader_tracker.ts";
-import type { ClusterMetadata, PartitionMetadata, TopicMetadata } from "./protocol_metadata.ts";
+import type {
+  ClusterMetadata,
+  ManagerMetadata,
+  PartitionMetadata,
+  TopicMetadata,
+} from "./protocol_metadata.ts";
 
 /** Where a request for a partition goes. */
 export interface Route {
@@ -16,6 +21,8 @@ export interface Route {
 }
 
 interface TrackedPartition {
+  /** `TOPIC/PARTITION`. */
+  readonly label: string;
   readonly tracker: LeaderTracker;
   /** Term of the newest leader that the metadata named. */
   term: number;
@@ -37,11 +44,10 @@ export class Routing {
     return this.metadata?.version ?? 0;
   }
 
-  /** Addresses of all managers, the leading one first; empty before the first metadata. */
-  get managers(): readonly string[] {
+  /** All managers, the leading one first; empty before the first metadata. */
+  get managers(): readonly ManagerMetadata[] {
     const managers = this.metadata?.managers ?? [];
-    return [...managers].sort((left, right) => Number(right.leader) - Number(left.leader))
-      .map((manager) => manager.address);
+    return [...managers].sort((left, right) => Number(right.leader) - Number(left.leader));
   }
 
   /**
@@ -57,7 +63,7 @@ export class Routing {
     for (const topic of metadata.topics) {
       for (const partition of topic.partitions) {
         known.add(partition.groupId);
-        this.updatePartition(partition, metadata);
+        this.updatePartition(topic.name, partition, metadata);
       }
     }
     for (const groupId of this.partitions.keys()) {
@@ -79,6 +85,16 @@ export class Routing {
     return { groupId: found.groupId, epoch: found.epoch, address: tracked.tracker.current };
   }
 
+  /** `TOPIC/PARTITION` of a group, for people. */
+  labelOf(groupId: string): string {
+    return this.partitions.get(groupId)?.label ?? groupId;
+  }
+
+  /** The broker's name, for people. */
+  brokerAt(address: string): string | undefined {
+    return this.metadata?.brokers.find((broker) => broker.address === address)?.id;
+  }
+
   /** The route led to an answer: that broker leads. */
   succeeded(route: Route): void {
     this.partitions.get(route.groupId)?.tracker.succeeded(route.address);
@@ -92,7 +108,11 @@ export class Routing {
     return error.retryable ? { kind: "retry", delayMs: 0, refresh: true } : { kind: "give_up" };
   }
 
-  private updatePartition(partition: PartitionMetadata, metadata: ClusterMetadata): void {
+  private updatePartition(
+    topic: string,
+    partition: PartitionMetadata,
+    metadata: ClusterMetadata,
+  ): void {
     const candidates = this.candidates(partition, metadata);
     if (candidates.length === 0) {
       this.partitions.delete(partition.groupId);
@@ -101,7 +121,8 @@ export class Routing {
     const tracked = this.partitions.get(partition.groupId);
     if (tracked === undefined) {
       const tracker = new LeaderTracker(candidates, this.random, this.retry);
-      this.partitions.set(partition.groupId, { tracker, term: partition.leaderTerm });
+      const label = `${topic}/${partition.partition}`;
+      this.partitions.set(partition.groupId, { label, tracker, term: partition.leaderTerm });
       return;
     }
     // What a broker answered is fresher than metadata, unless that names a later term's leader.

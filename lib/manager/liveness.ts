@@ -27,6 +27,9 @@ export interface Declarations {
   readonly alive: readonly string[];
 }
 
+/** The leader looks at least this often, however seldom brokers beat: a start must not wait. */
+const LONGEST_LOOK_MS = 500;
+
 export class Liveness {
   readonly settings: LivenessSettings;
   /** When each broker was last heard, in this leadership. */
@@ -68,7 +71,7 @@ export class Liveness {
 
   /** How often to call {@link judge} while leading. */
   get judgeIntervalMs(): number {
-    return Math.min(this.settings.intervalMs, this.settings.timeToDeadMs / 4);
+    return Math.min(this.settings.intervalMs, this.settings.timeToDeadMs / 4, LONGEST_LOOK_MS);
   }
 
   /**

@@ -38,6 +38,9 @@ export interface RpcServerOptions {
   readonly logger: Logger;
 }
 
+/** First words of methods that only one kind of server has. */
+const SERVER_KINDS = ["manager", "broker"];
+
 export class RpcServer {
   private readonly handlers = new Map<string, Handler>();
   /** Calls that run now, on all connections. */
@@ -48,6 +51,13 @@ export class RpcServer {
   /** Names the handler of a method; one that is there already is replaced. */
   handle(method: string, handler: Handler): void {
     this.handlers.set(method, handler);
+  }
+
+  /** What a caller of an unknown method has reached, such as `it is a broker`. */
+  get kind(): string {
+    const kinds = [...this.handlers.keys()].map((method) => method.split(".")[0]);
+    const known = SERVER_KINDS.find((kind) => kinds.includes(kind));
+    return known === undefined ? "there is no such method" : `it is a ${known}`;
   }
 
   handler(method: string): Handler | undefined {
@@ -77,7 +87,7 @@ export class RpcSession {
     }
     const handler = this.server.handler(method);
     if (handler === undefined) {
-      return this.fail(id, refusal("unknown_method", method, "there is no such method"));
+      return this.fail(id, refusal("unknown_method", method, this.server.kind));
     }
     this.run(id, handler, frame[4], this.newCall(method, deadlineMs));
   }

@@ -227,8 +227,10 @@ export class GroupService {
   }
 
   private unavailable(cause: TrilogError): TrilogError {
-    if (cause.code === "unavailable" || cause.code === "disk_full") return cause;
-    const message = `Cannot reach a quorum: ${reason(cause)}`;
+    if (cause.code === "disk_full") return cause;
+    const missing = this.options.replica()?.missingQuorum() ?? null;
+    if (missing === null && cause.code === "unavailable") return cause;
+    const message = `Cannot reach a quorum: ${missing ?? reason(cause)}`;
     return new TrilogError("unavailable", message, { cause });
   }
 

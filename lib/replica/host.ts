@@ -66,6 +66,9 @@ export class Host implements PeerHandler {
   private readonly transfers: SnapshotTransfers;
   private readonly pacer: SyncPacer;
   private readonly context: ReplicaContext;
+  /** When each peer's process last sent a frame, and when this one started. */
+  private readonly heardMs = new Map<ReplicaId, number>();
+  private readonly startedMs: number;
   private turnScheduled = false;
   private markedAtMs = -Infinity;
   private stopped = false;
@@ -76,6 +79,7 @@ export class Host implements PeerHandler {
     this.self = options.self;
     const { clock, logger, transport } = options;
     const send = (to: ReplicaId, group: string, body: Packable) => transport.send(to, group, body);
+    this.startedMs = clock.monotonicMs();
     this.pacer = new SyncPacer(clock);
     this.transfers = new SnapshotTransfers({ self: this.self, clock, logger, send });
     this.beats = new Beats(this.self, {
@@ -177,6 +181,7 @@ export class Host implements PeerHandler {
 
   frame(from: ReplicaId, group: string, body: Packable): void {
     if (this.stopped) return;
+    this.heardMs.set(from, this.options.clock.monotonicMs());
     try {
       if (group === PROCESS_GROUP) this.takeProcessFrame(from, body);
       else this.takeGroupFrame(from, group, body);
@@ -285,6 +290,7 @@ export class Host implements PeerHandler {
       membershipCommitted: (replica, membership, previous) =>
         this.options.onMembership?.(replica.group, membership, previous),
       addressOf: (id, node) => this.addressOf(id, node),
+      silentMs: (id) => clock.monotonicMs() - (this.heardMs.get(id) ?? this.startedMs),
       fatal: (error) => this.fatal(error),
     };
   }

@@ -31,6 +31,7 @@ import {
 import type { LogStore } from "../storage/store.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import { isBelowFloor } from "./floor.ts";
+import { LEADERLESS_MS, missingQuorum } from "./missing_quorum.ts";
 import { PendingRequests } from "./pending.ts";
 import type { ReplicaContext } from "./replica_context.ts";
 import type { StateMachine } from "./state_machine.ts";
@@ -97,6 +98,8 @@ export class Replica {
   /** Committed behind a snapshot that waits to be adopted: applied after it. */
   private committedAfterSnapshot: readonly Entry[] = [];
   private wasLeaderInTerm = 0;
+  /** Since when no leader is known here; null while one is. */
+  private leaderlessSinceMs: number | null = null;
   private retryTimer: Timer | null = null;
   private closed = false;
 
@@ -156,6 +159,19 @@ export class Replica {
   addressOf(replica: ReplicaId | null): string | undefined {
     const node = replica === null ? undefined : this.raft.membership.nodes[replica];
     return node === undefined ? undefined : this.context.addressOf(replica!, node);
+  }
+
+  /**
+   * Which voters are missing where this group has had no leader for a while, such as `b2
+   * (127.0.0.1:9102) not heard for 14 s`; null while it has one or may get one.
+   */
+  missingQuorum(): string | null {
+    const nowMs = this.context.clock.monotonicMs();
+    const sinceMs = this.leaderlessSinceMs;
+    if (sinceMs === null || nowMs - sinceMs < LEADERLESS_MS) return null;
+    const { self } = this.context;
+    const silentMs = (id: ReplicaId) => this.context.silentMs(id);
+    return missingQuorum({ self, membership: this.raft.membership, silentMs });
   }
 
   /** Whether the disk refused this replica's last entries for want of space. */
@@ -263,6 +279,8 @@ export class Replica {
     }
     this.noticeLostLeadership();
     this.noticeMembership();
+    if (this.raft.leader !== null) this.leaderlessSinceMs = null;
+    else this.leaderlessSinceMs ??= this.context.clock.monotonicMs();
   }
 
   /** Whether something waits to be made durable and no sync is on its way. */

@@ -25,6 +25,8 @@ export interface ReplicaContext {
   membershipCommitted(replica: Replica, membership: Membership, previous: Membership): void;
   /** Where a member is dialled from here. */
   addressOf(id: ReplicaId, node: NodeInfo): string;
+  /** Milliseconds since a member's process was last heard, or since this one started. */
+  silentMs(id: ReplicaId): number;
   /** Something happened after which this process must not go on. */
   fatal(error: unknown): void;
 }

@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Prng } from "../../lib/base/prng.ts";
 import { Liveness } from "../../lib/manager/liveness.ts";
 
@@ -118,4 +118,9 @@ Deno.test("whatever happens, nobody is declared dead who was heard within the ti
       }
     }
   }
+});
+
+Deno.test("the leader looks often also where brokers beat seldom, so that a start does not wait", () => {
+  const seldom = new Liveness({ intervalMs: 15 * second, timeToDeadMs: 60 * second });
+  assert(seldom.judgeIntervalMs <= 500);
 });
