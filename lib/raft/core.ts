@@ -105,6 +105,8 @@ export class Core {
   nowMs = 0;
   started = false;
   electionDeadlineMs = 0;
+  /** Added to timeouts while the host is short of running time. */
+  patienceMs = 0;
   /** When the present leader was last heard; minus infinity: there is no reason to wait for it. */
   leaderContactMs = -Infinity;
   /** The last leader's process is most likely dead: campaign soon and retry soon. */

@@ -21,7 +21,9 @@ const HINT_RETRY_MAX_MS = 50;
 
 /** The timer ran out: asks whether an election could be won. */
 export function tickElection(core: Core): void {
-  if (core.nowMs < core.electionDeadlineMs) return;
+  // Only a leader's silence is waited for with patience: not a hint, nor the next attempt.
+  const patienceMs = core.leader === null || core.hinted ? 0 : core.patienceMs;
+  if (core.nowMs < core.electionDeadlineMs + patienceMs) return;
   if (core.mayCampaign) {
     preCampaign(core);
     return;
@@ -116,7 +118,7 @@ function settleVotes(core: Core): void {
  */
 function isSticky(core: Core): boolean {
   if (core.role === "leader") return hearsQuorum(core);
-  return core.nowMs - core.leaderContactMs < core.options.electionTimeoutMs;
+  return core.nowMs - core.leaderContactMs < core.options.electionTimeoutMs + core.patienceMs;
 }
 
 /** RequestVote (paper figure 2), and the pre-vote, which changes nothing here. */

@@ -129,14 +129,14 @@ function settleMembership(core: Core): void {
 }
 
 /** When the latest round was sent that a quorum answered. */
-function quorumContactMs(core: Core): number {
+export function quorumContactMs(core: Core): number {
   const contact = quorumValue(core.membership, core.graceContactOf);
   return Math.max(contact, core.leadership!.watchedFromMs);
 }
 
 /** Check-quorum: whether a quorum answered something sent within an election timeout. */
 export function hearsQuorum(core: Core): boolean {
-  return core.nowMs < quorumContactMs(core) + core.options.electionTimeoutMs;
+  return core.nowMs < quorumContactMs(core) + core.options.electionTimeoutMs + core.patienceMs;
 }
 
 /**
@@ -204,7 +204,7 @@ export function leaderDeadlineMs(core: Core): number {
   const { transfer, leaseWaitUntilMs, noop } = leadership;
   return Math.min(
     leadership.heartbeatDueMs,
-    quorumContactMs(core) + core.options.electionTimeoutMs,
+    quorumContactMs(core) + core.options.electionTimeoutMs + core.patienceMs,
     renewDeadlineMs(core),
     stallDeadlineMs(core),
     transfer?.deadlineMs ?? Infinity,

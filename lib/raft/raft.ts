@@ -22,6 +22,7 @@ import {
   checkLeadership,
   flushLeader,
   propose,
+  quorumContactMs,
   tickLeader,
   transferLeadership,
 } from "./leader.ts";
@@ -50,6 +51,7 @@ import type {
   ReplicaId,
   Role,
   SnapshotMeta,
+  Starvation,
   Term,
 } from "./types.ts";
 
@@ -77,7 +79,7 @@ export class Raft {
     const { core } = this;
     switch (input.kind) {
       case "tick":
-        return tick(core);
+        return tick(core, input.starvation);
       case "message":
         return onMessage(core, input.message);
       case "propose":
@@ -195,13 +197,33 @@ function start(core: Core, nowMs: number): void {
   }
 }
 
-function tick(core: Core): void {
+function tick(core: Core, starvation?: Starvation): void {
+  core.patienceMs = starvation?.patienceMs ?? 0;
+  if (starvation !== undefined) discount(core, starvation.lateMs);
   if (core.role === "leader") {
     tickLeader(core);
     return;
   }
   tickElection(core);
   tickReads(core);
+}
+
+/**
+ * The host did not run for `lateMs`: what the others sent meanwhile may wait unread. Election
+ * timeouts and check-quorum measure time in which it could have been heard. Leases are promises in
+ * real time and are not touched.
+ */
+function discount(core: Core, lateMs: number): void {
+  if (lateMs === 0) return;
+  const { leadership, nowMs } = core;
+  if (leadership !== null) {
+    leadership.watchedFromMs = Math.min(nowMs, quorumContactMs(core) + lateMs);
+    return;
+  }
+  if (core.hinted) return;
+  const latestMs = nowMs + 2 * core.options.electionTimeoutMs;
+  core.electionDeadlineMs = Math.min(core.electionDeadlineMs + lateMs, latestMs);
+  core.leaderContactMs = Math.min(core.leaderContactMs + lateMs, nowMs);
 }
 
 /** Paper figure 2, "rules for all servers": a higher term is taken over, a lower one is stale. */

@@ -217,10 +217,21 @@ export interface RemovalNotice extends Envelope {
   readonly membership: LogId;
 }
 
+/** What a host that was kept from running adds to a tick; see `Input`. */
+export interface Starvation {
+  /** Time since the last tick in which the host did not run, in milliseconds. */
+  readonly lateMs: number;
+  /** What election timeout and check-quorum window are longer by at the moment. */
+  readonly patienceMs: number;
+}
+
 /** All that may happen to a core. A run is a list of these and their times: it can be replayed. */
 export type Input =
-  /** Time passed; call it every few milliseconds while {@link RaftStatus.idle} is not used. */
-  | { readonly kind: "tick" }
+  /**
+   * Time passed; call it every few milliseconds while {@link RaftStatus.idle} is not used. Of the
+   * time in which the host did not run, nothing counts as silence of others; leases count it.
+   */
+  | { readonly kind: "tick"; readonly starvation?: Starvation | undefined }
   | { readonly kind: "message"; readonly message: Message }
   /** `timeMs`: the host's wall clock, which becomes the entry's stamp. */
   | {

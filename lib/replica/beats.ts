@@ -17,7 +17,7 @@
 
 import type { Logger } from "../base/logger.ts";
 import type { Packable } from "../base/msgpack.ts";
-import type { ReplicaId } from "../raft/types.ts";
+import type { ReplicaId, Starvation } from "../raft/types.ts";
 import { type Beat, beatCodec, FrameKind, PROCESS_GROUP, type Rest, restCodec } from "./frames.ts";
 import type { Replica } from "./replica.ts";
 
@@ -135,9 +135,10 @@ export class Beats {
   }
 
   /** Sends what is due and notices silent peers; call it every tick. */
-  tick(nowMs: number): void {
+  tick(nowMs: number, starvation?: Starvation): void {
     const { logger } = this.context;
-    const { timeoutMs } = this.timing;
+    const timeoutMs = this.timing.timeoutMs + (starvation?.patienceMs ?? 0);
+    if (starvation !== undefined) this.discount(starvation.lateMs, nowMs);
     for (const [id, peer] of this.peers) {
       if (peer.followed.size > 0 && nowMs - peer.lastBeatMs > timeoutMs) {
         logger.debug("no beats: waking the groups that it led", { peer: id });
@@ -154,6 +155,14 @@ export class Beats {
         const beat = beatCodec.encode({ sequence: peer.sequence, digest: peer.ledDigest });
         this.context.send(id, PROCESS_GROUP, [FrameKind.beat, beat]);
       }
+    }
+  }
+
+  /** Time in which this process did not run is no silence of the others. */
+  private discount(lateMs: number, nowMs: number): void {
+    for (const peer of this.peers.values()) {
+      peer.lastBeatMs = Math.min(peer.lastBeatMs + lateMs, nowMs);
+      peer.lastReplyMs = Math.min(peer.lastReplyMs + lateMs, nowMs);
     }
   }
 

@@ -23,6 +23,7 @@ import {
   restCodec,
   wantedCodec,
 } from "./frames.ts";
+import { Lateness } from "./lateness.ts";
 import { Replica, type ReplicaOptions } from "./replica.ts";
 import type { ReplicaContext } from "./replica_context.ts";
 import { SnapshotTransfers } from "./snapshots.ts";
@@ -69,6 +70,8 @@ export class Host implements PeerHandler {
   /** When each peer's process last sent a frame, and when this one started. */
   private readonly heardMs = new Map<ReplicaId, number>();
   private readonly startedMs: number;
+  private readonly tickMs: number;
+  private readonly lateness: Lateness;
   private turnScheduled = false;
   private markedAtMs = -Infinity;
   private stopped = false;
@@ -80,6 +83,9 @@ export class Host implements PeerHandler {
     const { clock, logger, transport } = options;
     const send = (to: ReplicaId, group: string, body: Packable) => transport.send(to, group, body);
     this.startedMs = clock.monotonicMs();
+    this.tickMs = Math.max(MIN_TICK_MS, options.heartbeatMs / TICKS_PER_HEARTBEAT);
+    const longestPatienceMs = PATIENCE_TIMEOUTS * options.electionTimeoutMs;
+    this.lateness = new Lateness(this.tickMs, longestPatienceMs, this.startedMs);
     this.pacer = new SyncPacer(clock);
     this.transfers = new SnapshotTransfers({ self: this.self, clock, logger, send });
     this.beats = new Beats(this.self, {
@@ -181,8 +187,11 @@ export class Host implements PeerHandler {
 
   frame(from: ReplicaId, group: string, body: Packable): void {
     if (this.stopped) return;
-    this.heardMs.set(from, this.options.clock.monotonicMs());
+    const nowMs = this.options.clock.monotonicMs();
+    this.heardMs.set(from, nowMs);
     try {
+      // What follows is judged after the time in which this process did not run is discounted.
+      if (this.lateness.isLate(nowMs)) this.tick();
       if (group === PROCESS_GROUP) this.takeProcessFrame(from, body);
       else this.takeGroupFrame(from, group, body);
     } catch (error) {
@@ -317,14 +326,23 @@ export class Host implements PeerHandler {
     });
   }
 
-  /** Carries out what the cores want and starts one sync per group that wrote. */
+  /**
+   * Carries out what the cores want and starts one sync per group that wrote. After a stretch the
+   * rest is left to the next turn, so that what was queued leaves, frames are read and ticks come.
+   */
   private turn(): void {
-    while (this.dirty.size > 0) {
-      const replicas = [...this.dirty];
-      this.dirty.clear();
-      for (const replica of replicas) this.process(replica);
+    const { clock } = this.options;
+    const endMs = clock.monotonicMs() + STRETCH_MS;
+    do {
+      for (const replica of [...this.dirty]) {
+        this.dirty.delete(replica);
+        this.process(replica);
+        if (clock.monotonicMs() < endMs || this.dirty.size === 0) continue;
+        this.startSyncs();
+        return this.scheduleTurn();
+      }
       if (this.dirty.size === 0) this.startSyncs();
-    }
+    } while (this.dirty.size > 0);
   }
 
   private process(replica: Replica): void {
@@ -363,22 +381,26 @@ export class Host implements PeerHandler {
   }
 
   private tickLater(): void {
-    const everyMs = Math.max(MIN_TICK_MS, this.options.heartbeatMs / TICKS_PER_HEARTBEAT);
-    this.options.clock.after(everyMs, () => {
+    this.options.clock.after(this.tickMs, () => {
       if (this.stopped) return;
       this.guarded(() => this.tick());
       this.tickLater();
     });
   }
 
+  /** A leader's heartbeats leave within the tick, before the bulk work of the next turn. */
   private tick(): void {
     const nowMs = this.options.clock.monotonicMs();
     this.markLogs(nowMs);
+    const starvation = this.lateness.tick(nowMs);
     for (const replica of this.active) {
-      const rests = !this.dirty.has(replica) && this.beats.tryRest(replica, nowMs);
-      if (!rests) replica.step({ kind: "tick" });
+      const quiet = !this.dirty.has(replica);
+      if (quiet && this.beats.tryRest(replica, nowMs)) continue;
+      replica.step({ kind: "tick", starvation });
+      if (!quiet || !this.dirty.delete(replica)) continue;
+      this.process(replica);
     }
-    this.beats.tick(nowMs);
+    this.beats.tick(nowMs, starvation);
   }
 
   /** Groups at rest marked theirs when they fell to rest. */
@@ -403,6 +425,10 @@ export class Host implements PeerHandler {
   }
 }
 
+/** Longest time that a turn keeps the process from reading, sending and ticking. */
+const STRETCH_MS = 10;
+/** Timeouts grow by at most this many election timeouts while the processor is short. */
+const PATIENCE_TIMEOUTS = 2;
 const MIN_TICK_MS = 2;
 const TICKS_PER_HEARTBEAT = 5;
 /** How often the logs of groups that are not at rest are marked: see `LogStore.mark`. */

@@ -8,7 +8,7 @@
  */
 
 import { Prng } from "../base/prng.ts";
-import { FAULT_KINDS, type FaultKind, type SimOptions } from "./options.ts";
+import { type FaultKind, ONE_BY_ONE, type SimOptions, STARVE_SALT } from "./options.ts";
 
 /** Nodes are numbered from 0, groups too. All times are virtual milliseconds. */
 export type Fault =
@@ -26,6 +26,15 @@ export type Fault =
     forMs: number;
   }
   | { readonly kind: "pause"; atMs: number; node: number; leaderOf: number | null; forMs: number }
+  /** Processors that are short: processes run for `onMs` and stand still for `offMs`, in turns. */
+  | {
+    readonly kind: "starve";
+    atMs: number;
+    nodes: number[];
+    forMs: number;
+    onMs: number;
+    offMs: number;
+  }
   /** Directed links, `[from, to]`, that carry nothing. */
   | { readonly kind: "partition"; atMs: number; forMs: number; links: Link[]; shape: Shape }
   /** Directed links that deliver late. */
@@ -57,16 +66,34 @@ export function mayLoseOne(nodes: number): boolean {
 export function scheduleOf(seed: number, options: SimOptions): Fault[] {
   const random = new Prng(seed ^ 0x5eed);
   const victim = random.below(options.nodes);
-  const kinds = FAULT_KINDS.filter((kind) => options.kinds.includes(kind))
+  const kinds = ONE_BY_ONE.filter((kind): kind is Exclude<FaultKind, "starve"> => kind !== "starve")
+    .filter((kind) => options.kinds.includes(kind))
     .filter((kind) => mayLoseOne(options.nodes) || !DAMAGING.includes(kind));
-  const faults: Fault[] = [];
-  if (options.faultEveryMs === null || kinds.length === 0) return faults;
+  const faults = starvations(seed, options);
+  const inOrder = () => faults.sort((left, right) => left.atMs - right.atMs);
+  if (options.faultEveryMs === null || kinds.length === 0) return inOrder();
   let atMs = options.electionTimeoutMs;
   for (;;) {
     atMs += Math.ceil(random.next() * 2 * options.faultEveryMs);
-    if (atMs >= options.faultsMs) return faults;
+    if (atMs >= options.faultsMs) return inOrder();
     faults.push(draw(random, random.pick(kinds), atMs, victim, options));
   }
+}
+
+/** A few times in which some or all nodes get only a part of their processors. */
+function starvations(seed: number, options: SimOptions): Fault[] {
+  if (!options.kinds.includes("starve") || options.faultEveryMs === null) return [];
+  const random = new Prng(seed ^ STARVE_SALT);
+  const { electionTimeoutMs, faultsMs, nodes } = options;
+  const all = [...Array(nodes).keys()];
+  return Array.from({ length: random.between(1, 3) }, () => ({
+    kind: "starve",
+    atMs: Math.floor(random.next() * faultsMs),
+    nodes: random.chance(0.5) ? all : random.shuffled(all).slice(0, random.between(1, nodes)),
+    forMs: random.between(electionTimeoutMs, 8 * electionTimeoutMs),
+    onMs: random.between(5, 50),
+    offMs: random.between(20, electionTimeoutMs),
+  }));
 }
 
 const DAMAGING: readonly FaultKind[] = [
@@ -79,7 +106,7 @@ const DAMAGING: readonly FaultKind[] = [
 
 function draw(
   random: Prng,
-  kind: FaultKind,
+  kind: Exclude<FaultKind, "starve">,
   atMs: number,
   victim: number,
   { nodes, groups, electionTimeoutMs }: SimOptions,

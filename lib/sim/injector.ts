@@ -56,6 +56,9 @@ export class Injector {
         return this.cut(fault.links, fault.forMs);
       case "clog":
         return this.clog(fault.links, fault.extraMs, fault.forMs);
+      case "starve":
+        for (const number of fault.nodes) this.starve(this.cluster.nodes[number], fault);
+        return true;
       case "membership":
         this.operator.want(fault.group, fault.voters);
         return true;
@@ -77,7 +80,7 @@ export class Injector {
 
   private befall(
     node: SimNode,
-    fault: Exclude<Fault, { kind: "partition" | "clog" | "membership" | "transfer" }>,
+    fault: Exclude<Fault, { kind: "partition" | "clog" | "starve" | "membership" | "transfer" }>,
   ): boolean {
     const { cluster } = this;
     switch (fault.kind) {
@@ -123,6 +126,23 @@ export class Injector {
       default:
         return unreachable(fault);
     }
+  }
+
+  /** Stops and continues a node's process, whichever one runs there, until the time is over. */
+  private starve(
+    node: SimNode,
+    { forMs, onMs, offMs }: Extract<Fault, { kind: "starve" }>,
+  ): void {
+    const untilMs = this.cluster.scheduler.nowMs + forMs;
+    const stop = () => {
+      const { process } = node;
+      process.pause();
+      this.later(offMs, () => {
+        process.resume();
+        if (this.cluster.scheduler.nowMs < untilMs) this.later(onMs, stop);
+      });
+    };
+    stop();
   }
 
   private rot(node: SimNode, place: number, mask: number): boolean {

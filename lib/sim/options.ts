@@ -56,9 +56,15 @@ export const FAULT_KINDS = [
   "wipe",
   "membership",
   "transfer",
+  "starve",
 ] as const;
 
 export type FaultKind = typeof FAULT_KINDS[number];
+
+/** Kinds of which each fault is drawn by itself; the others have a schedule of their own. */
+export const ONE_BY_ONE: readonly FaultKind[] = FAULT_KINDS.filter((kind) => kind !== "starve");
+/** Tells the source of randomness for starvation from that for the rest. */
+export const STARVE_SALT = 0x57a12e;
 
 /** The options of a seed; `overrides` replace single ones. */
 export function optionsOf(seed: number, overrides: Partial<SimOptions> = {}): SimOptions {
@@ -85,11 +91,14 @@ export function optionsOf(seed: number, overrides: Partial<SimOptions> = {}): Si
     cacheBytes: random.pick([0, 1_000, limits.entryCacheBytes]),
     faultsMs: 6_000,
     faultEveryMs: calm ? null : random.pick([200, 500, 1_500]),
-    kinds: random.chance(0.3) ? FAULT_KINDS : FAULT_KINDS.filter(() => random.chance(0.5)),
+    kinds: random.chance(0.3) ? ONE_BY_ONE : ONE_BY_ONE.filter(() => random.chance(0.5)),
   };
   // Drawn last: what a seed means to the other systems stays as it is.
   const leases = system === "kv" && random.chance(0.5);
-  return { ...drawn, leases, ...overrides };
+  // From a source of its own, for the same reason.
+  const starves = new Prng(seed ^ STARVE_SALT).chance(0.3);
+  const kinds: FaultKind[] = starves ? [...drawn.kinds, "starve"] : [...drawn.kinds];
+  return { ...drawn, kinds, leases, ...overrides };
 }
 
 function linkOf(random: Prng, heartbeatMs: number): LinkOptions {

@@ -68,10 +68,11 @@ export class TestCluster {
     size: number,
     readonly groups: readonly string[] = ["g"],
     seed = 1,
-    options: Pick<Partial<TestCluster>, "lease" | "observer"> = {},
+    options: Pick<Partial<TestCluster>, "lease" | "observer" | "restAfterMs"> = {},
   ) {
     this.lease = options.lease;
     this.observer = options.observer;
+    this.restAfterMs = options.restAfterMs ?? this.restAfterMs;
     this.random = new Prng(seed);
     this.network = new SimNetwork(this.scheduler, this.random.fork());
     const ids = Array.from({ length: size }, (_, at) => `n${at + 1}`);
