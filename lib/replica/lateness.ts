@@ -1,5 +1,5 @@
 /**
- * PURE. How much this process was kept from running: by other processes, by SIGSTOP, or by its own
+ * How much this process was kept from running: by other processes, by SIGSTOP, or by its own
  * long turns. Measured by how late its ticks come. Silence of others within such a time proves
  * nothing, since what they sent may wait unread.
  */

@@ -71,13 +71,6 @@ Deno.test("a hung first manager is passed over after 300 ms, and not asked first
   assertEquals(world.asked, ["m2:1"]);
 });
 
-Deno.test("the addresses given at the start are asked again when all that were learnt are gone", async () => {
-  const world = new World({ "m1:1": answers });
-  world.managers.update([{ id: "m1", address: "old:1" }, { id: "m2", address: "old:2" }]);
-  await world.metadata();
-  assertEquals(world.asked.at(-1), "m1:1");
-});
-
 Deno.test("without a quorum the error names the managers that do not answer", async () => {
   const noQuorum = says("unavailable", "no leader is known");
   const world = new World({ "m1:1": refuses, "m2:1": refuses, "m3:1": noQuorum });
