@@ -11,6 +11,7 @@ import type { Client } from "../lib/client/client.ts";
 import { consumeInGroup } from "./consume_group.ts";
 import { consumeLast, consumePartitions, type Position } from "./consume_partitions.ts";
 import { type MessageForm, MessagePrinter } from "./message_printer.ts";
+import { parsePosition } from "./log_position.ts";
 import { parseTemplate } from "./message_template.ts";
 import { withClient } from "./queue_client.ts";
 
@@ -78,7 +79,7 @@ export const command = defineCommand({
   run: ({ flags, given, args, json, terminal, signal }) => {
     refuseContradictions(flags, given, json);
     const form = formOf(flags, json);
-    const position = parsePosition(flags.from);
+    const position = startPosition(flags.from);
     return withClient(flags, async (client) => {
       const printer = printerOf(terminal, args.topic, form, flags.max, json);
       try {
@@ -154,12 +155,10 @@ function printerOf(
   return new MessagePrinter({ terminal, topic, form, max: max ?? Infinity, progress });
 }
 
-function parsePosition(text: string): Position {
-  if (text === "earliest" || text === "latest") return { kind: text };
-  if (/^\d{1,15}$/.test(text)) return { kind: "offset", offset: Number(text) };
+function startPosition(text: string): Position {
   if (/^-\d{1,15}$/.test(text)) return { kind: "before_end", count: -Number(text) };
-  const timeMs = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : NaN;
-  if (Number.isFinite(timeMs) && timeMs >= 0) return { kind: "time", timeMs };
+  const position = parsePosition(text);
+  if (position !== null) return position;
   throw new TrilogError(
     "usage",
     `Cannot start at ${JSON.stringify(text)}: expected earliest, latest, an offset, -N or a time`,

@@ -3,6 +3,7 @@
 import { unlessAborted } from "../lib/base/abort.ts";
 import type { BatchRecord } from "../lib/batch/batch_reader.ts";
 import type { Client } from "../lib/client/client.ts";
+import type { LogPosition } from "../lib/client/group_offsets.ts";
 import type { MessagePrinter } from "./message_printer.ts";
 
 /** What it needs of a client; tests put a cluster of their own behind it. */
@@ -10,9 +11,7 @@ export type Queue = Pick<Client, "offset" | "reader">;
 
 /** Where to begin in a partition. `before_end`: so many offsets before the end there is now. */
 export type Position =
-  | { readonly kind: "earliest" | "latest" }
-  | { readonly kind: "offset"; readonly offset: number }
-  | { readonly kind: "time"; readonly timeMs: number }
+  | LogPosition
   | { readonly kind: "before_end"; readonly count: number };
 
 export interface Consumption {

@@ -1,18 +1,25 @@
-/** `trilog group`: list, describe and reset consumer groups. */
+/** `trilog group`: list, describe, reset and delete consumer groups. */
 
 import { TrilogError } from "../lib/base/errors.ts";
 import { bootstrapFlags, securityFlags } from "../lib/cli/common_flags.ts";
 import { defineCommand } from "../lib/cli/command.ts";
 import { tableLines } from "../lib/cli/table.ts";
 import { groupedNumber, roundedDuration } from "../lib/cli/units.ts";
-import { type GroupPosition, groupPositions, resetGroup } from "../lib/client/group_offsets.ts";
 import {
+  type GroupPosition,
+  groupPositions,
+  type LogPosition,
+  resetGroup,
+} from "../lib/client/group_offsets.ts";
+import {
+  deleteGroupMethod,
   describeGroupMethod,
   type GroupDescription,
   listGroupsMethod,
 } from "../lib/client/protocol.ts";
 import { counted } from "./cluster_view.ts";
-import { withManagers } from "./managers_client.ts";
+import { parsePosition } from "./log_position.ts";
+import { newRequestId, withManagers } from "./managers_client.ts";
 import { withClient } from "./queue_client.ts";
 
 const commonFlags = { ...bootstrapFlags, ...securityFlags } as const;
@@ -76,10 +83,13 @@ const describe = defineCommand({
 const reset = defineCommand({
   name: "reset",
   summary: "let a group go on at another offset",
-  details: "Refused while the group has members. Every partition of the topic is reset.",
+  details:
+    "Refused while the group has members. Every partition of the topic is reset; to a time,\n" +
+    "to its first message at or after it by the producers' clocks, or to its end.",
   examples: [
     "trilog group reset billing --topic orders --to earliest",
     "trilog group reset billing --topic orders --to 4711",
+    "trilog group reset billing --topic orders --to 2030-01-31T12:00:00Z",
   ],
   positionals: groupName,
   flags: {
@@ -88,13 +98,13 @@ const reset = defineCommand({
       type: "string",
       required: true,
       placeholder: "POSITION",
-      help: "earliest, latest or an offset",
+      help: "earliest, latest, an offset or a time (RFC 3339)",
     },
     ...commonFlags,
   },
   run: ({ flags, args: { group }, json, terminal }) =>
     withClient(flags, async (client) => {
-      const to = parseTarget(flags.to);
+      const to = targetOf(flags.to);
       const partitions = await resetGroup(client, group, flags.topic, to);
       if (json) {
         await terminal.print(JSON.stringify({ group, topic: flags.topic, partitions }));
@@ -109,22 +119,38 @@ const reset = defineCommand({
     }),
 });
 
+const remove = defineCommand({
+  name: "delete",
+  summary: "delete a group and its offsets in all partitions",
+  details: "Refused while the group has members. A group of that name that is made later begins\n" +
+    "like any new one.",
+  examples: ["trilog group delete billing", "trilog group delete billing --json"],
+  positionals: groupName,
+  flags: commonFlags,
+  run: ({ flags, args: { group }, json, terminal }) =>
+    withManagers(flags, async (ask) => {
+      await ask(deleteGroupMethod, { requestId: newRequestId(), group });
+      await terminal.print(json ? JSON.stringify({ group }) : `deleted group ${group}`);
+      return 0;
+    }),
+});
+
 export const command = defineCommand({
   name: "group",
-  summary: "list, describe and reset consumer groups",
+  summary: "list, describe, reset and delete consumer groups",
   examples: ["trilog group list", "trilog group describe billing"],
-  subcommands: [list, describe, reset],
+  subcommands: [list, describe, reset, remove],
 });
 
 /** Time for a request that a person waits for, in milliseconds. */
 const REQUEST_MS = 5_000;
 
-function parseTarget(text: string): "earliest" | "latest" | number {
-  if (text === "earliest" || text === "latest") return text;
-  if (/^\d{1,15}$/.test(text)) return Number(text);
+function targetOf(text: string): LogPosition {
+  const position = parsePosition(text);
+  if (position !== null) return position;
   throw new TrilogError(
     "usage",
-    `Cannot reset to ${JSON.stringify(text)}: expected earliest, latest or an offset`,
+    `Cannot reset to ${JSON.stringify(text)}: expected earliest, latest, an offset or a time`,
   );
 }
 

@@ -37,6 +37,11 @@ export const ownFlags = {
     default: "10m",
     help: "time dead after which a broker's replicas are rebuilt elsewhere",
   },
+  groupRetention: {
+    type: "duration",
+    default: "7d",
+    help: "time without members after which a group and its offsets are deleted; 0: never",
+  },
   rebalance: {
     type: "choice",
     choices: ["auto", "off"],
@@ -95,7 +100,16 @@ export const command = defineCommand({
       const timed = metrics.timed(node);
       const clock = systemClock;
       const upkeep = { replaceAfterMs: flags.replaceAfter, rebalancing: flags.rebalance };
-      const manager = new Manager({ node: timed, machine, rpc, clock, logger, liveness, upkeep });
+      const manager = new Manager({
+        node: timed,
+        machine,
+        rpc,
+        clock,
+        logger,
+        liveness,
+        upkeep,
+        groupRetentionMs: flags.groupRetention,
+      });
       rpc.handle(metricsMethod.name, () => {
         const own = metrics.families(machine.state, manager.leaderships);
         const families = [...own, ...processFamilies(node.process)];

@@ -79,6 +79,7 @@ export const errorCodes = {
   offset_out_of_range: { retryable: false, outcome: "certain" },
   no_such_group: { retryable: false, outcome: "certain" },
   no_such_member: { retryable: false, outcome: "certain" },
+  too_many_groups: { retryable: false, outcome: "certain" },
   group_not_empty: { retryable: false, outcome: "certain" },
   fenced: { retryable: false, outcome: "certain" },
 } as const;

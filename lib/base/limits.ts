@@ -69,10 +69,10 @@ export const limits = {
   requestMemoryMs: 10 * 60_000,
   requestLeastMemoryMs: 60_000,
   partitionRequestsBytes: 8 * MIB,
-  /** Consumer groups with an offset in one partition. */
-  partitionGroups: 4_096,
-  /** Consumer groups the managers know; the one longest without members is forgotten first. */
-  groups: 1_024,
+  /** Consumer groups with an offset in one partition, deleted ones that still have one included. */
+  partitionGroups: 8_192,
+  /** Consumer groups of a cluster; more are refused. */
+  groups: 4_096,
   /** Members of one consumer group. */
   groupMembers: 512,
   /** Topics that one member subscribes to. */
@@ -153,6 +153,8 @@ assert(
 );
 
 assert(limits.answerMs < limits.requestLeastMemoryMs, "an HTTP request is over before its memory");
+
+assert(limits.groups < limits.partitionGroups, "every group finds room in every partition");
 
 assert(limits.reservedConnections < limits.connections, "clients get in too");
 

@@ -33,6 +33,7 @@ import { consumerPosition, deleteConsumer, dequeue } from "./consuming.ts";
 import { Fetching } from "./fetching.ts";
 import { Hosting } from "./hosting.ts";
 import { ManagerLink } from "./manager_link.ts";
+import { OffsetCleaning } from "./offset_cleaning.ts";
 import { claim, commit, committedOffset, listOffsets } from "./offsets.ts";
 import { advance, produce } from "./producing.ts";
 import { Rebuilder, release, releaseMethod } from "./rebuilding.ts";
@@ -50,10 +51,13 @@ export interface BrokerOptions extends Omit<ProcessOptions, "addressesOf" | "onM
   readonly segmentBytes: number;
   /** How often retention is looked after; default five seconds. */
   readonly retentionEveryMs?: number;
+  /** How often offsets of deleted groups are looked for; default ten seconds. */
+  readonly offsetCleaningEveryMs?: number;
 }
 
 const HAND_OVER_MS = 2_000;
 const RETENTION_EVERY_MS = 5_000;
+const OFFSET_CLEANING_EVERY_MS = 10_000;
 
 export class Broker {
   readonly process: ServerProcess;
@@ -63,8 +67,10 @@ export class Broker {
   private readonly fetching: Fetching;
   private readonly metrics: BrokerMetrics;
   private readonly retention: Retention;
+  private readonly offsetCleaning: OffsetCleaning;
   private readonly clock: Clock;
   private retentionTimer: Timer | null = null;
+  private offsetCleaningTimer: Timer | null = null;
   private stopping = false;
 
   private constructor(private readonly options: BrokerOptions) {
@@ -104,8 +110,9 @@ export class Broker {
       addressOf: (id) => this.steering.addressOf(id),
       version: () => this.steering.version,
     });
+    const managers = new Managers(caller, clock, random, options.managers);
     this.link = new ManagerLink({
-      managers: new Managers(caller, clock, random, options.managers),
+      managers,
       clock,
       logger,
       registration: () => ({
@@ -132,6 +139,8 @@ export class Broker {
     this.fetching = new Fetching(clock);
     this.metrics = new BrokerMetrics(clock);
     this.retention = new Retention({ clock, logger });
+    const partitions = () => this.hosting.partitions();
+    this.offsetCleaning = new OffsetCleaning({ managers, partitions, logger });
   }
 
   /**
@@ -202,6 +211,7 @@ export class Broker {
     this.steering.start();
     void this.link.run();
     this.lookAfterRetention();
+    this.cleanOffsets();
   }
 
   /** Only a broker itself may give up its old life. */
@@ -295,6 +305,14 @@ export class Broker {
     });
   }
 
+  private cleanOffsets(): void {
+    const everyMs = this.options.offsetCleaningEveryMs ?? OFFSET_CLEANING_EVERY_MS;
+    this.offsetCleaningTimer = this.clock.after(everyMs, () => {
+      void this.offsetCleaning.clean();
+      this.cleanOffsets();
+    });
+  }
+
   private leadsOthers(): boolean {
     for (const replica of this.process.host.replicas()) {
       if (replica.isLeader && replica.raft.membership.voters.length > 1) return true;
@@ -306,6 +324,7 @@ export class Broker {
     this.link.stop();
     this.steering.stop();
     this.retentionTimer?.cancel();
+    this.offsetCleaningTimer?.cancel();
   }
 
   private fatal(thrown: unknown): void {

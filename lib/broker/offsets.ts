@@ -53,9 +53,9 @@ function offsetAt(partition: ServedPartition, timeMs: number): number {
 
 export async function claim(
   partition: ServedPartition,
-  { group, generation, member }: ClaimRequest,
+  { group, born, generation, member }: ClaimRequest,
 ): Promise<ClaimAnswer> {
-  return await run(partition, { kind: "claim", group, generation, member });
+  return await run(partition, { kind: "claim", group, born, generation, member });
 }
 
 export async function commit(
@@ -68,13 +68,13 @@ export async function commit(
 /** Where a group stands, for people. */
 export async function committedOffset(
   partition: ServedPartition,
-  { group }: CommittedOffsetRequest,
+  { group, born }: CommittedOffsetRequest,
 ): Promise<CommittedOffset> {
   partition.requireLeader("read offsets of");
   const { machine, replica } = partition;
   await replica.readBarrier();
-  const { groups, startOffset, endOffset } = machine.describe();
-  const offset = groups.find((position) => position.group === group)?.offset ?? null;
+  const { startOffset, endOffset } = machine;
+  const offset = machine.committedBy(group, born);
   return { offset, startOffset, endOffset, lag: machine.messagesFrom(offset ?? startOffset) };
 }
 

@@ -106,6 +106,16 @@ export class PartitionMachine implements StateMachine {
     return this.consumers.turn(consumer);
   }
 
+  /** Names of the consumer groups with a position here, with the generations that claimed last. */
+  groupGenerations(): Iterable<readonly [group: string, generation: number]> {
+    return this.groups.generations();
+  }
+
+  /** The offset that a consumer group made in generation `born` has committed, or null. */
+  committedBy(group: string, born: number): number | null {
+    return this.groups.committed(group, born);
+  }
+
   /** How far the partition goes and where everybody stands. */
   describe(): PartitionDescription {
     return {
@@ -201,7 +211,7 @@ export class PartitionMachine implements StateMachine {
       case "commit":
         return groupAnswer.encode(this.groups.commit(command, this.endOffset));
       case "delete_group":
-        return deletedAnswer.encode({ existed: this.groups.delete(command.group) });
+        return deletedAnswer.encode({ existed: this.groups.delete(command.group, command.below) });
       case "dequeue":
         return dequeueAnswer.encode(this.consumers.dequeue(command, this.index));
       case "delete_consumer":

@@ -25,6 +25,8 @@ import { pack, type Packable, unpack } from "../base/msgpack.ts";
 export interface ClaimCommand {
   readonly kind: "claim";
   readonly group: string;
+  /** Generation in which the group was made: a lower fence is that of a deleted group. */
+  readonly born: number;
   readonly generation: number;
   readonly member: string;
 }
@@ -38,10 +40,11 @@ export interface CommitCommand {
   readonly offset: number;
 }
 
-/** Forgets a group's offset and fence. */
+/** Forgets a group's offset and fence, unless it was claimed in generation `below` or later. */
 export interface DeleteGroupCommand {
   readonly kind: "delete_group";
   readonly group: string;
+  readonly below: number;
 }
 
 /** Reads and advances: fixes the offset of the next message for a consumer of the HTTP API. */
@@ -89,7 +92,7 @@ type Fields<K extends Kind> = Omit<Extract<PartitionCommand, { kind: K }>, "kind
 
 /** Numbers stand in stored logs: never reuse one. */
 const codes: { readonly [K in Kind]: number } = {
-  claim: 1,
+  claim: 8,
   commit: 2,
   delete_group: 3,
   dequeue: 4,
@@ -99,14 +102,14 @@ const codes: { readonly [K in Kind]: number } = {
 };
 
 const shapes: { readonly [K in Kind]: Codec<Fields<K>> } = {
-  claim: record<Fields<"claim">>({ group: name, generation: whole, member: token }),
+  claim: record<Fields<"claim">>({ group: name, born: whole, generation: whole, member: token }),
   commit: record<Fields<"commit">>({
     group: name,
     generation: whole,
     member: token,
     offset: whole,
   }),
-  delete_group: record<Fields<"delete_group">>({ group: name }),
+  delete_group: record<Fields<"delete_group">>({ group: name, below: whole }),
   dequeue: record<Fields<"dequeue">>({
     consumer: whole,
     requestId: nullable(token),
@@ -116,6 +119,14 @@ const shapes: { readonly [K in Kind]: Codec<Fields<K>> } = {
   trim: record<Fields<"trim">>({ index: whole }),
   advance: record<Fields<"advance">>({ offset: whole }),
 };
+
+/** A claim of earlier versions, which did not say when its group was made. */
+const UNDATED_CLAIM = 1;
+const undatedClaim = record<Omit<Fields<"claim">, "born">>({
+  group: name,
+  generation: whole,
+  member: token,
+});
 
 const kindOf = new Map(Object.entries(codes).map(([kind, code]) => [code, kind as Kind]));
 /** More values than any command or answer to one has. */
@@ -134,6 +145,9 @@ export function encodeCommand(command: PartitionCommand): Uint8Array {
 /** Throws `malformed` on anything that `encodeCommand` does not make. */
 export function decodeCommand(data: Uint8Array): PartitionCommand {
   const packed = unpack(data, MOST_VALUES);
+  if (Array.isArray(packed) && packed[0] === UNDATED_CLAIM) {
+    return { kind: "claim", born: 0, ...undatedClaim.decode(packed.slice(1), "claim") };
+  }
   const kind = Array.isArray(packed) ? kindOf.get(packed[0]) : undefined;
   if (kind === undefined) {
     throw new TrilogError("malformed", "Cannot decode partition command: its kind is unknown");

@@ -35,15 +35,32 @@ export class GroupTable {
     });
   }
 
+  /** Names of all groups, with the generations that claimed last. */
+  *generations(): Iterable<readonly [group: string, generation: number]> {
+    for (const [group, { generation }] of this.groups) yield [group, generation];
+  }
+
+  /** The offset that a group made in generation `born` has committed here, or null. */
+  committed(group: string, born: number): number | null {
+    const fence = this.groups.get(group);
+    return fence === undefined || fence.generation < born ? null : fence.offset;
+  }
+
   /**
    * Raises the fence and returns the committed offset. Throws `fenced` for an older generation, or
-   * another member of the same one.
+   * another member of the same one. Nothing is left of a group of the same name that was deleted
+   * before generation `born`.
    */
-  claim({ group, generation, member }: ClaimCommand): GroupResult {
-    const fence = this.groups.get(group);
+  claim({ group, born, generation, member }: ClaimCommand): GroupResult {
+    let fence = this.groups.get(group);
+    if (fence !== undefined && fence.generation < born && generation >= born) fence = undefined;
     if (fence === undefined) {
-      if (this.groups.size >= limits.partitionGroups) {
-        throw new TrilogError("overloaded", `Cannot claim for group ${group}: too many groups`);
+      if (this.groups.size >= limits.partitionGroups && !this.groups.has(group)) {
+        throw new TrilogError(
+          "too_many_groups",
+          `Cannot claim partition for group ${group}: ${this.groups.size} groups have an offset ` +
+            "in it",
+        );
       }
     } else if (
       generation < fence.generation ||
@@ -81,9 +98,10 @@ export class GroupTable {
     return { offset };
   }
 
-  /** Whether there was such a group. */
-  delete(group: string): boolean {
-    return this.groups.delete(group);
+  /** Whether there was such a group that was last claimed before generation `below`. */
+  delete(group: string, below: number): boolean {
+    const fence = this.groups.get(group);
+    return fence !== undefined && fence.generation < below && this.groups.delete(group);
   }
 
   store(): Packable {

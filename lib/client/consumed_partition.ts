@@ -61,6 +61,7 @@ export class ConsumedPartition {
   readonly partition: number;
   readonly groupId: string;
   readonly generation: number;
+  private readonly born: number;
   private readonly member: string;
   private readonly signal: AbortSignal;
   private readonly ending = new AbortController();
@@ -91,6 +92,7 @@ export class ConsumedPartition {
     this.partition = grant.partition;
     this.groupId = grant.groupId;
     this.generation = grant.generation;
+    this.born = grant.born;
     this.member = options.member;
     this.signal = AbortSignal.any([options.signal, this.ending.signal]);
     this.backoff = new Backoff(access.random, FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
@@ -218,7 +220,7 @@ export class ConsumedPartition {
 
   /** Claims the partition and consumes it until it is given up. */
   private async begin(): Promise<void> {
-    const { offset } = await this.request(claimMethod, this.claimant());
+    const { offset } = await this.request(claimMethod, { ...this.claimant(), born: this.born });
     if (this.ended) return;
     // After an outage it goes on behind what was handed out under this claim already.
     if (!this.started) {

@@ -41,7 +41,7 @@ export async function groupPositions(
     partitions.map(({ partition }) => ({ topic: name, partition }))
   );
   return await Promise.all(places.map(async ({ topic, partition }) => {
-    const request = { group: group.name };
+    const request = { group: group.name, born: group.born };
     const { offset, startOffset, endOffset, lag } = await client.partitionRequest(
       topic,
       partition,
@@ -56,6 +56,12 @@ export async function groupPositions(
   }));
 }
 
+/** A place in a partition; `time`: its first message at or after `timeMs`, or its end. */
+export type LogPosition =
+  | { readonly kind: "earliest" | "latest" }
+  | { readonly kind: "offset"; readonly offset: number }
+  | { readonly kind: "time"; readonly timeMs: number };
+
 /**
  * Moves a group without members to another offset in all partitions of a topic. Rejects with
  * `group_not_empty`; with `offset_out_of_range`, before anything has changed, where a partition
@@ -65,7 +71,7 @@ export async function resetGroup(
   client: Client,
   group: string,
   topic: string,
-  to: "earliest" | "latest" | number,
+  to: LogPosition,
 ): Promise<{ readonly partition: number; readonly offset: number }[]> {
   await client.refresh();
   const { partitions } = await client.topic(topic);
@@ -89,14 +95,15 @@ export async function setPositions(
   topic: string,
   targets: readonly { readonly partition: number; readonly offset: number }[],
 ): Promise<void> {
-  const { generation } = await client.managers.request(
+  const { generation, born } = await client.managers.request(
     reserveGenerationMethod,
     { requestId: client.newRequestId(), group, topic },
     REQUEST_MS,
   );
   const claimant = { group, generation, member: RESETTER };
   await Promise.all(targets.map(async ({ partition, offset }) => {
-    await client.partitionRequest(topic, partition, claimMethod, claimant, REQUEST_MS);
+    const claim = { ...claimant, born };
+    await client.partitionRequest(topic, partition, claimMethod, claim, REQUEST_MS);
     const request = { ...claimant, offset };
     await client.partitionRequest(topic, partition, commitMethod, request, REQUEST_MS);
   }));
@@ -106,16 +113,17 @@ async function targetOffset(
   client: Client,
   topic: string,
   partition: number,
-  to: "earliest" | "latest" | number,
+  to: LogPosition,
 ): Promise<number> {
-  if (typeof to === "string") return await client.offset(topic, partition, to);
+  if (to.kind === "time") return await client.offset(topic, partition, "time", to.timeMs);
+  if (to.kind !== "offset") return await client.offset(topic, partition, to.kind);
   const [start, end] = await Promise.all([
     client.offset(topic, partition, "earliest"),
     client.offset(topic, partition, "latest"),
   ]);
-  if (to >= start && to <= end) return to;
+  if (to.offset >= start && to.offset <= end) return to.offset;
   throw new TrilogError(
     "offset_out_of_range",
-    `Cannot reset to offset ${to}: ${topic}/${partition} goes from ${start} to ${end}`,
+    `Cannot reset to offset ${to.offset}: ${topic}/${partition} goes from ${start} to ${end}`,
   );
 }

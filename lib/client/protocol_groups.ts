@@ -84,6 +84,8 @@ export interface GroupHeartbeatRequest {
 }
 
 export interface AssignedPartition extends GrantedPartition {
+  /** Generation in which the group was made. */
+  readonly born: number;
   readonly topic: string;
   readonly partition: number;
   /** It goes to another member, once this one has released it. */
@@ -92,6 +94,7 @@ export interface AssignedPartition extends GrantedPartition {
 const assignedPartition: Codec<AssignedPartition> = record<AssignedPartition>({
   groupId: token,
   generation: whole,
+  born: whole,
   topic: name,
   partition: whole,
   revoked: flag,
@@ -145,6 +148,8 @@ export interface GroupSummary {
   readonly name: string;
   readonly state: GroupState;
   readonly strategy: AssignmentStrategy;
+  /** Generation in which it was made. */
+  readonly born: number;
   readonly generation: number;
   readonly members: number;
   /** Partitions that members have. */
@@ -156,6 +161,7 @@ const groupSummary: Codec<GroupSummary> = record<GroupSummary>({
   name,
   state: word("empty", "rebalancing", "stable"),
   strategy,
+  born: whole,
   generation: whole,
   members: whole,
   partitions: whole,
@@ -233,10 +239,49 @@ export interface ReserveGenerationRequest {
   readonly topic: string;
 }
 
-export const reserveGenerationMethod = method<ReserveGenerationRequest, GroupGeneration>(
+export interface ReservedGeneration extends GroupGeneration {
+  /** Generation in which the group was made. */
+  readonly born: number;
+}
+
+export const reserveGenerationMethod = method<ReserveGenerationRequest, ReservedGeneration>(
   "manager.reserve_generation",
   record<ReserveGenerationRequest>({ requestId: token, group: name, topic: name }),
+  record<ReservedGeneration>({ generation: whole, born: whole }),
+);
+
+/** Deletes a group with all its offsets; refused with `group_not_empty` while it has members. */
+export interface DeleteGroupRequest {
+  readonly requestId: string;
+  readonly group: string;
+}
+
+export const deleteGroupMethod = method<DeleteGroupRequest, GroupGeneration>(
+  "manager.delete_group",
+  record<DeleteGroupRequest>({ requestId: token, group: name }),
   groupGeneration,
+);
+
+/** Asks which of a broker's stored offsets are those of groups that do not exist any more. */
+export interface DeletedGroupsRequest {
+  readonly groups: readonly {
+    readonly group: string;
+    /** The lowest generation in which one of the broker's partitions was claimed. */
+    readonly generation: number;
+  }[];
+}
+
+export interface DeletedGroupsAnswer {
+  /** Groups whose offsets of generations lower than `below` are to be deleted. */
+  readonly groups: readonly { readonly group: string; readonly below: number }[];
+}
+
+export const deletedGroupsMethod = method<DeletedGroupsRequest, DeletedGroupsAnswer>(
+  "manager.deleted_groups",
+  record<DeletedGroupsRequest>({
+    groups: list(record({ group: name, generation: whole })),
+  }),
+  record<DeletedGroupsAnswer>({ groups: list(record({ group: name, below: whole })) }),
 );
 
 /** Where a group stands in one partition; linearizable. */
@@ -244,6 +289,8 @@ export interface CommittedOffsetRequest {
   readonly groupId: string;
   readonly epoch: number;
   readonly group: string;
+  /** Generation in which the group was made. */
+  readonly born: number;
 }
 
 export interface CommittedOffset {
@@ -257,7 +304,7 @@ export interface CommittedOffset {
 
 export const committedOffsetMethod = method<CommittedOffsetRequest, CommittedOffset>(
   "broker.committed_offset",
-  record<CommittedOffsetRequest>({ groupId: token, epoch: whole, group: name }),
+  record<CommittedOffsetRequest>({ groupId: token, epoch: whole, group: name, born: whole }),
   record<CommittedOffset>({
     offset: nullable(whole),
     startOffset: whole,

@@ -102,6 +102,8 @@ export interface ClaimRequest {
   readonly groupId: string;
   readonly epoch: number;
   readonly group: string;
+  /** Generation in which the group was made: what a deleted group of its name left is ignored. */
+  readonly born: number;
   readonly generation: number;
   readonly member: string;
 }
@@ -117,13 +119,14 @@ export const claimMethod = method<ClaimRequest, ClaimAnswer>(
     groupId: token,
     epoch: whole,
     group: name,
+    born: whole,
     generation: whole,
     member: token,
   }),
   record<ClaimAnswer>({ offset: nullable(whole) }),
 );
 
-export interface CommitRequest extends ClaimRequest {
+export interface CommitRequest extends Omit<ClaimRequest, "born"> {
   /** Offset of the next message to consume. */
   readonly offset: number;
 }

@@ -7,6 +7,8 @@ import type { Clock, Timer } from "../base/clock.ts";
 import { toTrilogError, TrilogError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import {
+  deletedGroupsMethod,
+  deleteGroupMethod,
   describeGroupMethod,
   type GroupAssignment,
   type GroupDescription,
@@ -24,6 +26,7 @@ import type { Call } from "../net/rpc.ts";
 import type { Command } from "./command.ts";
 import { GroupLiveness } from "./group_liveness.ts";
 import type { ConsumerGroup } from "./group_records.ts";
+import { deletedOffsets, deleteGroup, expireGroups, isExpired } from "./group_removal.ts";
 import { assignmentView, descriptionView, groupSummaries } from "./group_views.ts";
 import {
   expelMembers,
@@ -57,10 +60,14 @@ export interface GroupDeskOptions {
   readonly requireLeadership: (act: string) => void;
   /** Term in which this manager leads, or null. */
   readonly leadingTerm: () => number | null;
+  /** Time after a group's last member left when the group is deleted; 0: never. */
+  readonly groupRetentionMs: number;
 }
 
 /** How often the leader looks for members that are silent and for topics that have changed. */
 const LOOK_EVERY_MS = 250;
+/** How often it looks for groups that have been without members for too long. */
+const EXPIRE_EVERY_MS = 10_000;
 
 export class GroupDesk {
   private readonly liveness = new GroupLiveness(LOOK_EVERY_MS);
@@ -70,6 +77,7 @@ export class GroupDesk {
   private stopped = false;
   /** A command about silent members or changed topics is under way. */
   private acting = false;
+  private lookedForExpiredMs = -Infinity;
 
   constructor(private readonly options: GroupDeskOptions) {
     options.machine.onGroups(() => this.releaseWaiting());
@@ -103,6 +111,14 @@ export class GroupDesk {
       reserveGenerationMethod,
       ({ requestId, ...fields }, call) => run(reserveGeneration, fields, requestId, call),
     );
+    serve(
+      deleteGroupMethod,
+      ({ requestId, ...fields }, call) => run(deleteGroup, fields, requestId, call),
+    );
+    serve(deletedGroupsMethod, async ({ groups }, call) => {
+      await barrier(call, false);
+      return { groups: deletedOffsets(machine.state, groups) };
+    });
   }
 
   private async join(request: JoinGroupRequest, call: Call): Promise<GroupGeneration> {
@@ -209,8 +225,24 @@ export class GroupDesk {
       return;
     }
     const unsettled = [...state.groups.values()].filter((group) => !isSettled(state, group));
-    if (unsettled.length === 0) return;
-    this.act(run(settleGroups, { groups: unsettled.map(({ name }) => name) }, ""));
+    if (unsettled.length === 0) this.expire();
+    else this.act(run(settleGroups, { groups: unsettled.map(({ name }) => name) }, ""));
+  }
+
+  private expire(): void {
+    const { machine: { state }, clock, logger, run, groupRetentionMs: retentionMs } = this.options;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.lookedForExpiredMs < EXPIRE_EVERY_MS) return;
+    this.lookedForExpiredMs = nowMs;
+    const wallMs = clock.wallMs();
+    const expired = [...state.groups.values()]
+      .filter((group) => isExpired(group, retentionMs, wallMs))
+      .map(({ name: group, generation }) => ({ group, generation }));
+    if (expired.length === 0) return;
+    logger.info("deleting consumer groups that have had no members for too long", {
+      groups: expired.map(({ group }) => group).join(","),
+    });
+    this.act(run(expireGroups, { groups: expired, retentionMs }, ""));
   }
 
   /** What fails is due again at the next look. */

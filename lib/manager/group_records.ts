@@ -55,6 +55,8 @@ const partitionCodec: Codec<GroupPartition> = record<GroupPartition>({
 export interface ConsumerGroup {
   readonly name: string;
   readonly strategy: Strategy;
+  /** Generation in which it was made: what a deleted group of its name left has lower ones. */
+  readonly born: number;
   /** Number of the last change of members or partitions; from a counter, never reused. */
   readonly generation: number;
   /** Topics it has consumed, sorted; kept when its members are gone. */
@@ -68,6 +70,19 @@ export interface ConsumerGroup {
   readonly changedAtMs: number;
 }
 export const groupCodec: Codec<ConsumerGroup> = record<ConsumerGroup>({
+  name,
+  strategy: strategyCodec,
+  born: whole,
+  generation: whole,
+  topics: list(name),
+  members: list(memberCodec),
+  partitions: list(partitionCodec),
+  createdAtMs: whole,
+  changedAtMs: whole,
+});
+
+/** As it was stored before groups could be deleted. */
+export const undatedGroupCodec = record<Omit<ConsumerGroup, "born">>({
   name,
   strategy: strategyCodec,
   generation: whole,

@@ -22,7 +22,9 @@ export function assignmentView(
     partitions: mine.flatMap((partition): AssignedPartition[] => {
       const { groupId, generation, target } = partition;
       const place = placeOf(state, partition);
-      return place === null ? [] : [{ groupId, generation, ...place, revoked: target !== member }];
+      if (place === null) return [];
+      const { born } = group;
+      return [{ groupId, generation, born, ...place, revoked: target !== member }];
     }),
     pending: group.partitions.filter(({ owner, target }) => target === member && owner !== member)
       .length,
@@ -57,12 +59,13 @@ export function descriptionView(
 }
 
 function summaryView(state: MetadataView, group: ConsumerGroup): GroupSummary {
-  const { name, strategy, generation, members, partitions, topics } = group;
+  const { name, strategy, born, generation, members, partitions, topics } = group;
   const moving = partitions.some(({ owner, target }) => owner !== target);
   return {
     name,
     state: members.length === 0 ? "empty" : moving ? "rebalancing" : "stable",
     strategy,
+    born,
     generation,
     members: members.length,
     partitions: partitions.length,

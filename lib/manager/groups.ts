@@ -16,13 +16,13 @@ import {
   type GroupPartition,
   strategyCodec,
 } from "./group_records.ts";
-import { type MetadataState, type MetadataView, sortedValues } from "./state.ts";
+import { type MetadataState, type MetadataView } from "./state.ts";
 
 /** The group's generation after a change. */
 export interface Generation {
   readonly generation: number;
 }
-const generationCodec: Codec<Generation> = record<Generation>({ generation: whole });
+export const generationCodec: Codec<Generation> = record<Generation>({ generation: whole });
 
 export interface JoinFields {
   readonly group: string;
@@ -47,7 +47,7 @@ export const joinGroup: Command<JoinFields, Generation> = {
   answer: generationCodec,
   apply(state, fields, { timeMs }) {
     refuseImpossible(state, fields);
-    const known = state.groups.get(fields.group) ?? newGroup(fields.group, timeMs);
+    const known = state.groups.get(fields.group) ?? newGroup(state, fields.group, timeMs);
     const { member: id, client, sessionTimeoutMs, strategy } = fields;
     const others = known.members.filter((member) => member.id !== id);
     refuseCrowd(state, known, others, fields);
@@ -158,16 +158,21 @@ export interface ReserveFields {
   readonly topic: string;
 }
 
+export interface Reserved extends Generation {
+  /** Generation in which the group was made. */
+  readonly born: number;
+}
+
 /**
  * A generation for a reset, while the group has no members: higher than that of any member before
  * it, lower than that of any after it.
  */
-export const reserveGeneration: Command<ReserveFields, Generation> = {
+export const reserveGeneration: Command<ReserveFields, Reserved> = {
   name: "groups.reserve",
   fields: record<ReserveFields>({ group: name, topic: name }),
-  answer: generationCodec,
+  answer: record<Reserved>({ generation: whole, born: whole }),
   apply(state, { group: groupName, topic }, { timeMs }) {
-    const group = state.groups.get(groupName) ?? newGroup(groupName, timeMs);
+    const group = state.groups.get(groupName) ?? newGroup(state, groupName, timeMs);
     if (group.members.length > 0) {
       throw new TrilogError(
         "group_not_empty",
@@ -175,7 +180,8 @@ export const reserveGeneration: Command<ReserveFields, Generation> = {
       );
     }
     const topics = [...new Set([...group.topics, topic])].sort();
-    return change(state, { ...group, topics }, timeMs);
+    const { generation } = change(state, { ...group, topics }, timeMs);
+    return { generation, born: state.groups.get(groupName)!.born };
   },
 };
 
@@ -213,7 +219,7 @@ function removeMember(
 
 /** Divides the partitions anew, grants what is free and stores the group. */
 function change(state: MetadataState, group: ConsumerGroup, timeMs: number): Generation {
-  makeRoom(state, group.name);
+  refuseTooMany(state, group.name);
   const generation = nextGeneration(state);
   const { members, strategy } = group;
   const topics = groupTopics(state, group);
@@ -254,10 +260,12 @@ function nextGeneration(state: MetadataState): number {
 /** The counter that rises with every change of any group. */
 export const GENERATIONS = "generation";
 
-function newGroup(groupName: string, timeMs: number): ConsumerGroup {
+/** A group that the next change of this command stores. */
+function newGroup(state: MetadataState, groupName: string, timeMs: number): ConsumerGroup {
   return {
     name: groupName,
     strategy: "round_robin",
+    born: state.counters.get(GENERATIONS) ?? 1,
     generation: 0,
     topics: [],
     members: [],
@@ -267,22 +275,15 @@ function newGroup(groupName: string, timeMs: number): ConsumerGroup {
   };
 }
 
-/**
- * Forgets the group that has been without members for longest. That loses nothing but its place in
- * lists: its offsets are in the partitions, and its generations go on with the counter.
- */
-function makeRoom(state: MetadataState, groupName: string): void {
+function refuseTooMany(state: MetadataState, groupName: string): void {
   if (state.groups.has(groupName) || state.groups.size < limits.groups) return;
-  const [oldest] = sortedValues(state.groups).filter(({ members }) => members.length === 0)
-    .sort((left, right) => left.changedAtMs - right.changedAtMs);
-  if (oldest === undefined) {
-    const message = `Cannot create group ${groupName}: there are ${limits.groups} with members`;
-    throw new TrilogError("overloaded", message, { retryable: false });
-  }
-  state.groups.delete(oldest.name);
+  throw new TrilogError(
+    "too_many_groups",
+    `Cannot create group ${groupName}: the cluster has ${limits.groups} groups; delete one first`,
+  );
 }
 
-function requireGroup(state: MetadataState, act: string, groupName: string): ConsumerGroup {
+export function requireGroup(state: MetadataState, act: string, groupName: string): ConsumerGroup {
   const group = state.groups.get(groupName);
   if (group !== undefined) return group;
   const message = `Cannot ${act} group ${groupName}: there is no such group`;

@@ -72,6 +72,8 @@ export interface ManagerOptions {
   readonly liveness: LivenessSettings;
   /** What this manager moves by itself while it leads; nothing by default. */
   readonly upkeep?: UpkeepSettings;
+  /** Time after a group's last member left when the group is deleted; 0, the default: never. */
+  readonly groupRetentionMs?: number;
 }
 
 /** Any question serves as a read barrier; this one has a short answer. */
@@ -116,6 +118,7 @@ export class Manager {
         this.noticeLeadership();
         return this.leadingTerm;
       },
+      groupRetentionMs: options.groupRetentionMs ?? 0,
     });
     this.upkeep = new UpkeepDesk({
       machine,

@@ -24,6 +24,7 @@ import {
   reserveGeneration,
   settleGroups,
 } from "./groups.ts";
+import { deleteGroup, expireGroups } from "./group_removal.ts";
 import { drain, removeBroker } from "./drains.ts";
 import { leap } from "./leaps.ts";
 import { place, rearrange } from "./moves.ts";
@@ -31,7 +32,7 @@ import { recover } from "./recoveries.ts";
 import { report } from "./reports.ts";
 import { forget, register, retireConsumer } from "./registrations.ts";
 import { rememberAnswer, repeatedAnswer } from "./requests.ts";
-import { sections } from "./sections.ts";
+import { type Section, sections } from "./sections.ts";
 import { MetadataState, type MetadataView } from "./state.ts";
 import { alterTopic, createTopic, deleteTopic } from "./topics.ts";
 
@@ -55,6 +56,8 @@ const commandList: readonly AnyCommand[] = [
   releasePartitions,
   settleGroups,
   reserveGeneration,
+  deleteGroup,
+  expireGroups,
   drain,
   removeBroker,
   rearrange,
@@ -123,10 +126,10 @@ export class MetadataMachine implements StateMachine {
       if (!Array.isArray(part) || part.length !== 3) throw malformed("not a section");
       const [name, version, data] = part as [Packable, Packable, Packable];
       const section = sections.find((section) => section.name === name);
-      const known = section !== undefined && typeof version === "number" &&
-        version >= (section.oldestVersion ?? section.version) && version <= section.version;
-      if (!known) throw newer(`section ${name} version ${version}`);
-      section.load(state, data);
+      if (section === undefined || !speaks(section, version)) {
+        throw newer(`section ${name} version ${version}`);
+      }
+      section.load(state, data, version);
     }
     this.current = state;
     notify(this.placementListeners);
@@ -151,6 +154,13 @@ export class MetadataMachine implements StateMachine {
     if (requestId !== "") rememberAnswer(this.current, requestId, command.name, answer);
     return answer;
   }
+}
+
+function speaks(
+  { version: newest, oldestVersion = newest }: Section,
+  version: Packable,
+): version is number {
+  return typeof version === "number" && version >= oldestVersion && version <= newest;
 }
 
 function notify(listeners: readonly (() => void)[]): void {

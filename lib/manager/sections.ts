@@ -15,7 +15,7 @@ import {
   whole,
 } from "../base/codec.ts";
 import type { Packable } from "../base/msgpack.ts";
-import { groupCodec } from "./group_records.ts";
+import { groupCodec, undatedGroupCodec } from "./group_records.ts";
 import {
   brokerCodec,
   type MetadataState,
@@ -35,7 +35,7 @@ export interface Section {
   readonly oldestVersion?: number;
   save(state: MetadataState): Packable;
   /** Adds what was saved to a state in which this section is still empty. */
-  load(state: MetadataState, saved: Packable): void;
+  load(state: MetadataState, saved: Packable, version: number): void;
 }
 
 interface ClusterSection {
@@ -140,12 +140,21 @@ function sortedById(map: ReadonlyMap<number, Registration>): Registration[] {
   return [...map.values()].sort((left, right) => left.id - right.id);
 }
 
-const groups = listSection(
-  "groups",
-  groupCodec,
-  (state) => sortedValues(state.groups),
-  (state, group) => state.groups.set(group.name, group),
-);
+const groupList = list(groupCodec);
+const undatedGroupList = list(undatedGroupCodec);
+
+const groups: Section = {
+  name: "groups",
+  version: 2,
+  oldestVersion: 1,
+  save: (state) => groupList.encode(sortedValues(state.groups)),
+  load(state, saved, version) {
+    const loaded = version === 1
+      ? undatedGroupList.decode(saved, "groups section").map((group) => ({ ...group, born: 0 }))
+      : groupList.decode(saved, "groups section");
+    for (const group of loaded) state.groups.set(group.name, group);
+  },
+};
 
 const draining = setSection("draining", (state) => state.draining);
 const removed = setSection("removed", (state) => state.removed);

@@ -241,7 +241,7 @@ export class QueueClient implements SimClient {
     const story = this.stories[group];
     const generation = story.generation += 1;
     const claim = { group: consumers, generation, member: this.process.name };
-    if (!await this.keep(group, { kind: "claim", ...claim })) return;
+    if (!await this.keep(group, { kind: "claim", born: 0, ...claim })) return;
     if (this.random.chance(0.3)) await sleep(this.access.clock, this.random.between(1, 50));
     const offset = this.random.between(0, story.knownEnd);
     await this.keep(group, { kind: "commit", ...claim, offset });

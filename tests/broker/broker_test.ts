@@ -88,18 +88,40 @@ Deno.test("the leader alone can acknowledge, before anything is durable or has a
   });
 });
 
+Deno.test("a leader deletes the offsets of groups that the managers deleted", async () => {
+  await TestBrokers.with(1, async (cluster) => {
+    await cluster.host("b1");
+    const claim = (group: string, generation: number) =>
+      cluster.call("b1", claimMethod, { ...TARGET, group, born: 1, generation, member: "x" });
+    await claim("gone", 3);
+    await claim("made-again", 8);
+    await claim("kept", 4);
+    cluster.managers.deletedGroups.set("gone", 7).set("made-again", 7);
+    await eventually("the offsets are gone", () => {
+      const left = [...cluster.partition("b1")!.machine.groupGenerations()];
+      return left.length === 2 || null;
+    });
+    const left = [...cluster.partition("b1")!.machine.groupGenerations()];
+    assertEquals(left, [["made-again", 8], ["kept", 4]]);
+  });
+});
+
 Deno.test("commits and refused batches between the messages leave no gap for consumers", async () => {
   await TestBrokers.with(1, async (cluster) => {
     await cluster.host("b1");
     const member = { ...TARGET, group: "readers", generation: 1, member: "x" };
-    assertEquals((await cluster.call("b1", claimMethod, member)).offset, null);
+    assertEquals((await cluster.call("b1", claimMethod, { ...member, born: 0 })).offset, null);
     await cluster.produce("b1", batchOf(2));
     assertEquals((await cluster.call("b1", commitMethod, { ...member, offset: 1 })).offset, 1);
     await codeOf(cluster.produce("b1", sentBy(7, 5)));
     await cluster.produce("b1", batchOf(1));
     assertEquals(await cluster.messages("b1"), ["0:m0", "1:m1", "2:m0"]);
     assertEquals(await cluster.messages("b1", 2), ["2:m0"]);
-    const claimed = await cluster.call("b1", claimMethod, { ...member, generation: 2 });
+    const claimed = await cluster.call("b1", claimMethod, {
+      ...member,
+      born: 0,
+      generation: 2,
+    });
     assertEquals(claimed.offset, 1);
     assertEquals(
       await codeOf(cluster.call("b1", commitMethod, { ...member, offset: 2 })),

@@ -12,6 +12,7 @@ import { displayText } from "../../lib/base/bytes.ts";
 import { Broker } from "../../lib/broker/broker.ts";
 import {
   type AssignedReplica,
+  deletedGroupsMethod,
   fetchMethod,
   type FetchRequest,
   heartbeatBrokerMethod,
@@ -84,6 +85,8 @@ export class ObedientManagers {
   version = 1;
   /** Answers nobody. */
   silent = false;
+  /** Consumer groups that were deleted, and below which generation. */
+  readonly deletedGroups = new Map<string, number>();
 
   constructor() {
     this.serve(registerBrokerMethod, (request) => {
@@ -106,6 +109,12 @@ export class ObedientManagers {
       const newer = request.assignmentVersion < this.version;
       return { intervalMs: 50, assignments: newer ? this.assignments(request.replicaId) : null };
     });
+    this.serve(deletedGroupsMethod, ({ groups }) => ({
+      groups: groups.flatMap(({ group, generation }) => {
+        const below = this.deletedGroups.get(group) ?? 0;
+        return generation < below ? [{ group, below }] : [];
+      }),
+    }));
     this.serve(metadataMethod, () => {
       const { version } = this;
       return { clusterId: CLUSTER, version, topics: [], brokers: [], managers: [] };
@@ -241,6 +250,7 @@ export class TestBrokers {
       rack: "",
       segmentBytes: this.segmentBytes,
       retentionEveryMs: 50,
+      offsetCleaningEveryMs: 50,
     });
     this.running.set(name, running);
     return running;

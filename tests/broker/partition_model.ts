@@ -73,7 +73,19 @@ export class PartitionModel {
     return { baseOffset, timeMs: batch.timeMs, duplicate: false };
   }
 
-  claim(group: string, generation: number, member: string): GroupResult | "fenced" {
+  deleteGroup(group: string, below: number): boolean {
+    const fence = this.groups.get(group);
+    return fence !== undefined && fence.generation < below && this.groups.delete(group);
+  }
+
+  claim(
+    group: string,
+    born: number,
+    generation: number,
+    member: string,
+  ): GroupResult | "fenced" {
+    // What a deleted group of the same name left is as good as gone.
+    if (generation >= born) this.deleteGroup(group, born);
     const fence = this.groups.get(group);
     if (fence !== undefined) {
       if (fence.generation > generation) return "fenced";

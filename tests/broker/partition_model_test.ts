@@ -99,7 +99,7 @@ class Comparison {
     const producerId = oneBatch ? ONE_BATCH_PRODUCERS_FROM + random.below(20) : random.below(3);
     const own = model.batches.filter((batch) => batch.producerId === producerId);
     let epoch = oneBatch ? 0 : Math.max(0, ...own.map((batch) => batch.epoch));
-    if (!oneBatch && random.chance(0.05)) epoch = Math.max(0, epoch + random.pick([-1, 1]));
+    if (!oneBatch && random.chance(0.08)) epoch = Math.max(0, epoch + random.pick([-1, 1]));
     const same = own.filter((batch) => batch.epoch === epoch);
     let sequence = same.reduce((sum, batch) => sum + batch.count, 0);
     let count = random.between(1, random.chance(0.5) ? 1 : 4);
@@ -139,8 +139,9 @@ class Comparison {
 
   private claim(): void {
     const [group, generation, member] = this.claimant();
-    const answer = this.applier.command({ kind: "claim", group, generation, member });
-    const expected = this.model.claim(group, generation, member);
+    const born = this.random.chance(0.2) ? this.random.below(generation + 1) : 0;
+    const answer = this.applier.command({ kind: "claim", group, born, generation, member });
+    const expected = this.model.claim(group, born, generation, member);
     this.same(orCode(() => groupAnswer.decode(answer)), expected, "claim");
   }
 
@@ -199,8 +200,11 @@ class Comparison {
       assertEquals(deletedAnswer.decode(answer), { existed });
       return;
     }
-    const answer = this.applier.command({ kind: "delete_group", group: "g2" });
-    assertEquals(deletedAnswer.decode(answer), { existed: this.model.groups.delete("g2") });
+    const below = this.random.below(20);
+    const answer = this.applier.command({ kind: "delete_group", group: "g2", below });
+    const existed = this.model.deleteGroup("g2", below);
+    assertEquals(deletedAnswer.decode(answer), { existed });
+    if (existed) this.note("deleted group");
   }
 
   /** Damaged batches and commands are refused and change nothing. */
@@ -247,6 +251,7 @@ Deno.test("every answer and every snapshot agrees with the naive model", () => {
       "anonymous",
       "claim",
       "claim fenced",
+      "deleted group",
       "commit",
       "commit fenced",
       "commit offset_out_of_range",

@@ -161,7 +161,9 @@ Deno.test("a claim returns the committed offset and locks out whoever held it be
   applier.data(batchOf(10));
   const claim = (generation: number, member: string) =>
     orCode(() =>
-      groupAnswer.decode(applier.command({ kind: "claim", group: "g", generation, member }))
+      groupAnswer.decode(
+        applier.command({ kind: "claim", group: "g", born: 0, generation, member }),
+      )
     );
   const commit = (generation: number, member: string, offset: number) =>
     orCode(() =>
@@ -301,8 +303,8 @@ Deno.test("the points along the time go with the batches that they describe", ()
 Deno.test("a question about everybody's place is answered, an unknown one refused", () => {
   const applier = fresh();
   applier.data(batchOf(2));
-  applier.command({ kind: "claim", group: "b", generation: 1, member: "m" });
-  applier.command({ kind: "claim", group: "a", generation: 2, member: "n" });
+  applier.command({ kind: "claim", group: "b", born: 0, generation: 1, member: "m" });
+  applier.command({ kind: "claim", group: "a", born: 0, generation: 2, member: "n" });
   applier.command({ kind: "dequeue", consumer: 3, requestId: null, turn: null });
   const { machine } = applier;
   const described = descriptionAnswer.decode(machine.query(encodeQuestion("describe")));
@@ -314,9 +316,9 @@ Deno.test("a question about everybody's place is answered, an unknown one refuse
 
 Deno.test("commands come back from their bytes, and never look like a batch", () => {
   const commands: PartitionCommand[] = [
-    { kind: "claim", group: "g", generation: 2 ** 40, member: "m" },
+    { kind: "claim", group: "g", born: 0, generation: 2 ** 40, member: "m" },
     { kind: "commit", group: "g", generation: 1, member: "m", offset: 7 },
-    { kind: "delete_group", group: "g" },
+    { kind: "delete_group", group: "g", below: 2 ** 40 },
     { kind: "dequeue", consumer: 1, requestId: null, turn: null },
     { kind: "dequeue", consumer: 1, requestId: "r", turn: 3 },
     { kind: "delete_consumer", consumer: 1 },
@@ -356,16 +358,43 @@ Deno.test("a snapshot of another version is refused", () => {
   assertEquals(error.code, "unsupported_version");
 });
 
+Deno.test("a group begins without an offset where a deleted group of its name left one", () => {
+  const applier = fresh();
+  const claimant = { group: "g", generation: 3, member: "m" };
+  applier.command({ kind: "claim", born: 2, ...claimant });
+  applier.data(batchOf(5));
+  applier.command({ kind: "commit", ...claimant, offset: 4 });
+  const { machine } = applier;
+  assertEquals([machine.committedBy("g", 3), machine.committedBy("g", 4)], [4, null]);
+  const forget = (below: number) => applier.command({ kind: "delete_group", group: "g", below });
+  forget(3);
+  assertEquals(machine.committedBy("g", 2), 4, "it was claimed in generation 3");
+  const later = { ...claimant, generation: 5, member: "n" };
+  const answer = groupAnswer.decode(applier.command({ kind: "claim", born: 5, ...later }));
+  assertEquals(answer, { offset: null });
+  forget(5);
+  assertEquals([...machine.groupGenerations()], [["g", 5]]);
+  forget(6);
+  assertEquals([...machine.groupGenerations()], []);
+});
+
+Deno.test("a claim of an earlier version is read", () => {
+  const claim = decodeCommand(pack([1, "g", 7, "m"]));
+  assertEquals(claim, { kind: "claim", group: "g", born: 0, generation: 7, member: "m" });
+});
+
 Deno.test("groups and consumers beyond the limit are refused, known ones go on", () => {
   const applier = fresh();
   const claim = (group: string) =>
     orCode(() =>
-      groupAnswer.decode(applier.command({ kind: "claim", group, generation: 1, member: "m" }))
+      groupAnswer.decode(
+        applier.command({ kind: "claim", group, born: 0, generation: 1, member: "m" }),
+      )
     );
   for (let at = 0; at < limits.partitionGroups; at += 1) claim(`g${at}`);
-  assertEquals(claim("one-more"), "overloaded");
+  assertEquals(claim("one-more"), "too_many_groups");
   assertEquals(claim("g5"), { offset: null });
-  applier.command({ kind: "delete_group", group: "g6" });
+  applier.command({ kind: "delete_group", group: "g6", below: 2 });
   assertEquals(claim("one-more"), { offset: null });
   const dequeue = (consumer: number) =>
     orCode(() =>

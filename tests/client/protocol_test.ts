@@ -10,6 +10,8 @@ import {
   commitMethod,
   committedOffsetMethod,
   createTopicMethod,
+  deletedGroupsMethod,
+  deleteGroupMethod,
   deleteTopicMethod,
   describeGroupMethod,
   fetchMethod,
@@ -48,6 +50,7 @@ const offsets = { startOffset: 3, endOffset: 2 ** 40 };
 const broker = { id: "b1", replicaId: "00ff", address: "127.0.0.1:9101", rack: "", alive: true };
 const group = {
   name: "billing",
+  born: 2,
   state: "rebalancing" as const,
   strategy: "range" as const,
   generation: 17,
@@ -166,7 +169,7 @@ const samples: readonly Sample[] = [
     { batches: [new Uint8Array([1]), new Uint8Array(0)], ...offsets },
   ),
   sample(listOffsetsMethod, { ...where, at: "time", timeMs: 17 }, { offset: 4 }),
-  sample(claimMethod, claim, { offset: null }),
+  sample(claimMethod, { ...claim, born: 5 }, { offset: null }),
   sample(commitMethod, { ...claim, offset: 12 }, { offset: 12 }),
   sample(
     joinGroupMethod,
@@ -189,6 +192,7 @@ const samples: readonly Sample[] = [
         topic: "logs",
         partition: 0,
         revoked: true,
+        born: 2,
       }],
       pending: 2,
     },
@@ -208,8 +212,13 @@ const samples: readonly Sample[] = [
   }),
   sample(reserveGenerationMethod, { requestId: "r", group: "billing", topic: "logs" }, {
     generation: 19,
+    born: 18,
   }),
-  sample(committedOffsetMethod, { ...where, group: "billing" }, {
+  sample(deleteGroupMethod, { requestId: "r", group: "billing" }, { generation: 19 }),
+  sample(deletedGroupsMethod, { groups: [{ group: "billing", generation: 3 }] }, {
+    groups: [{ group: "billing", below: 20 }],
+  }),
+  sample(committedOffsetMethod, { ...where, group: "billing", born: 2 }, {
     ...offsets,
     offset: null,
     lag: 4,

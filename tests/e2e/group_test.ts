@@ -56,9 +56,20 @@ Deno.test("a group goes on where it was, shows its lag, and is reset while nobod
     assertEquals(view.members.map(({ client }) => client), ["trilog-consume"]);
     const refused = await cluster.run([...reset, "earliest"]);
     assertEquals([refused.code, /group_not_empty/.test(refused.stderr)], [1, true]);
+    const kept = await cluster.run(["group", "delete", "g"]);
+    assertEquals([kept.code, /group_not_empty/.test(kept.stderr)], [1, true]);
     assertStringIncludes(await cluster.done(["group", "list"]), "stable");
     await member.leave();
     await cluster.done([...reset, "earliest"]);
+    const times = await cluster.done([...reset, "2020-01-01T00:00:00Z", "--json"]);
+    assertEquals(JSON.parse(times).partitions.map(({ offset }: { offset: number }) => offset), [
+      0,
+      0,
+      0,
+    ]);
+    assertEquals((await consume()).length, 315);
+    await cluster.done(["group", "delete", "g"]);
+    assertEquals((await consume()).length, 315, "a new group of the name begins at the start");
     const none = await cluster.run(["group", "describe", "none"]);
     assertEquals([none.code, /no_such_group/.test(none.stderr)], [1, true]);
   });
@@ -80,6 +91,7 @@ Deno.test("what a group cannot do is refused by name", async () => {
     await refused("no_such_topic", 1, "consume", "none", "--group", "g");
     await refused("no_such_topic", 1, "group", "reset", "g", "--topic", "none", "--to", "latest");
     await refused("no_such_group", 1, "group", "describe", "g");
+    await refused("no_such_group", 1, "group", "delete", "g");
     const short = ["--group", "g", "--session-timeout", "10ms"];
     await refused("invalid_argument", 1, "consume", "t", ...short);
     await cluster.done(["consume", "t", "--group", "g", "--from", "latest"]);

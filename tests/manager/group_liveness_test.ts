@@ -8,6 +8,7 @@ function groupsOf(...members: [id: string, sessionTimeoutMs: number][]) {
   const group: ConsumerGroup = {
     name: "g",
     strategy: "range",
+    born: 1,
     generation: 1,
     topics: [],
     members: members.map(([id, sessionTimeoutMs]) => ({

@@ -14,6 +14,7 @@ import {
   settleGroups,
 } from "../../lib/manager/groups.ts";
 import { MetadataMachine } from "../../lib/manager/metadata.ts";
+import { deleteGroup } from "../../lib/manager/group_removal.ts";
 import { alterTopic, deleteTopic } from "../../lib/manager/topics.ts";
 import { type Cluster, clusterOf } from "./fixture.ts";
 
@@ -152,14 +153,20 @@ Deno.test("topics that change are settled by a command of the leader", () => {
 
 Deno.test("a reset's generation is given while there are no members, above all earlier ones", () => {
   const cluster = clusterWith(1);
-  assertEquals(cluster.run(reserveGeneration, { group: "g", topic: "t" }), { generation: 1 });
+  assertEquals(cluster.run(reserveGeneration, { group: "g", topic: "t" }), {
+    generation: 1,
+    born: 1,
+  });
   assertEquals(group(cluster).topics, ["t"]);
   cluster.run(joinGroup, joining("a"));
   assertEquals(told(cluster), "0:a@2");
   const refused = () => cluster.run(reserveGeneration, { group: "g", topic: "t" });
   assertEquals(assertThrows(refused, TrilogError).code, "group_not_empty");
   cluster.run(leaveGroup, { group: "g", member: "a" });
-  assertEquals(cluster.run(reserveGeneration, { group: "g", topic: "t" }), { generation: 4 });
+  assertEquals(cluster.run(reserveGeneration, { group: "g", topic: "t" }), {
+    generation: 4,
+    born: 1,
+  });
 });
 
 Deno.test("what cannot be is refused by name", () => {
@@ -179,17 +186,17 @@ Deno.test("what cannot be is refused by name", () => {
   assertEquals(assertThrows(none, TrilogError).code, "no_such_group");
 });
 
-Deno.test("groups and members are bounded; the group longest without members is forgotten", () => {
+Deno.test("groups and members are bounded, and those beyond the bounds are refused", () => {
   const cluster = clusterWith(1);
   const reserve = (name: string) =>
     cluster.run(reserveGeneration, { group: name, topic: "t" }).generation;
   for (let at = 0; at < limits.groups; at += 1) reserve(`g${at}`);
+  const oneMore = () => cluster.run(joinGroup, joining("a", { group: "one-more" }));
+  assertEquals(assertThrows(oneMore, TrilogError).code, "too_many_groups");
   cluster.run(joinGroup, joining("a", { group: "g0" }));
-  const generation = reserve("one-more");
-  const { groups } = cluster.machine.state;
-  assertEquals(groups.size, limits.groups);
-  assertEquals([groups.has("g0"), groups.has("g1"), groups.has("g2")], [true, false, true]);
-  assert(reserve("g1") > generation, "a group that comes back gets no old generation");
+  cluster.run(deleteGroup, { group: "g1" });
+  oneMore();
+  cluster.run(deleteGroup, { group: "g2" });
   for (let at = 0; at < limits.groupMembers; at += 1) cluster.run(joinGroup, joining(`m${at}`));
   const crowded = () => cluster.run(joinGroup, joining("too-many"));
   assertEquals(assertThrows(crowded, TrilogError).code, "invalid_argument");
@@ -221,7 +228,9 @@ function draw(random: Prng, cluster: Cluster): [AnyCommand, unknown] {
     case 5:
       return [settleGroups, { groups: ["g", "h"] }];
     case 6:
-      return [reserveGeneration, { group: name, topic: "t" }];
+      return random.chance(0.5)
+        ? [reserveGeneration, { group: name, topic: "t" }]
+        : [deleteGroup, { group: name }];
     default: {
       const revoked = present.filter(({ owner, target }) => owner !== target || random.chance(0.1));
       const owner = revoked.length === 0 ? member : random.pick(revoked).owner;

@@ -45,6 +45,7 @@ export class Managers {
   constructor(
     liveness = { intervalMs: second, timeToDeadMs: 10 * second },
     upkeep?: UpkeepSettings,
+    groupRetentionMs = 0,
   ) {
     for (const name of names) {
       const machine = new MetadataMachine();
@@ -56,6 +57,7 @@ export class Managers {
         clock: this.clock,
         logger: silentLogger,
         liveness,
+        groupRetentionMs,
         ...(upkeep === undefined ? {} : { upkeep }),
       });
       this.servers.set(name, { machine, manager, handlers });
@@ -159,7 +161,7 @@ export class Managers {
   private replicate(name: string, bytes: Uint8Array): Uint8Array {
     this.requireQuorum();
     this.index += 1;
-    const context = { index: this.index, term: this.term, timeMs: 1_700_000_000_000 + this.index };
+    const context = { index: this.index, term: this.term, timeMs: this.clock.wallMs() };
     let answer = new Uint8Array(0);
     for (const [other, { machine }] of this.servers) {
       const applied = machine.apply(bytes, context);
