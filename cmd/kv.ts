@@ -131,6 +131,7 @@ async function runNode(context: KvContext): Promise<number> {
       logger,
       machine,
       isLeader: () => node.replica?.isLeader === true,
+      stampMs: () => node.replica?.stampMs() ?? 0,
       propose: (command) => node.service.command(command),
     });
     expirer.start();

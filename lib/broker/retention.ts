@@ -38,7 +38,7 @@ export class Retention {
     const { replica } = partition;
     if (!replica.isLeader || this.proposing.has(partition)) return;
     const { clock, logger } = this.options;
-    const now = { wallMs: clock.wallMs(), monotonicMs: clock.monotonicMs() };
+    const now = { wallMs: replica.stampMs(), monotonicMs: clock.monotonicMs() };
     const { term } = replica.raft;
     const known = this.watches.get(partition);
     const previous = known?.term === term ? known.watch : null;

@@ -1,5 +1,5 @@
 /**
- * The leader's care for keys with a time to live: when one is due by the leader's wall clock, an
+ * The leader's care for keys with a time to live: when one is due by the leader's stamps, an
  * entry is proposed whose stamp ends it everywhere. Without it a key would live on until the next
  * command comes along.
  */
@@ -14,6 +14,8 @@ export interface ExpirerOptions {
   readonly logger: Logger;
   readonly machine: Pick<KvMachine, "nextExpiryMs">;
   readonly isLeader: () => boolean;
+  /** The stamp that this leader would give an entry now: keys expire by stamps. */
+  readonly stampMs: () => number;
   /** Has a command replicated. */
   readonly propose: (command: Uint8Array) => Promise<unknown>;
 }
@@ -39,9 +41,9 @@ export class Expirer {
   }
 
   private look(): void {
-    const { clock, machine, isLeader, propose, logger } = this.options;
+    const { machine, isLeader, stampMs, propose, logger } = this.options;
     const dueMs = machine.nextExpiryMs;
-    if (dueMs === null || dueMs > clock.wallMs() || this.proposing || !isLeader()) return;
+    if (dueMs === null || this.proposing || !isLeader() || dueMs > stampMs()) return;
     this.proposing = true;
     propose(encodeCommand({ op: "expire" })).catch((error) => {
       logger.debug("keys that are due could not be ended yet", { reason: String(error) });

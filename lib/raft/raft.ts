@@ -143,6 +143,11 @@ export class Raft {
     return this.core.log.last.index;
   }
 
+  /** Stamp of the log's last entry, milliseconds since 1970; 0 before the first. */
+  get lastTimeMs(): number {
+    return this.core.log.lastTimeMs;
+  }
+
   /** Highest index known here to be committed. */
   get commitIndex(): Index {
     return this.core.log.commit;

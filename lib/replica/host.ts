@@ -26,6 +26,7 @@ import {
 import { Lateness } from "./lateness.ts";
 import { Replica, type ReplicaOptions } from "./replica.ts";
 import type { ReplicaContext } from "./replica_context.ts";
+import { SteadyTime } from "./stamps.ts";
 import { SnapshotTransfers } from "./snapshots.ts";
 import { SyncPacer } from "./sync_pacer.ts";
 
@@ -281,6 +282,7 @@ export class Host implements PeerHandler {
     return {
       self: this.self,
       clock,
+      time: new SteadyTime(clock),
       random,
       logger,
       sendMessage: (group: string, message: Message) =>

@@ -36,6 +36,7 @@ import { PendingRequests } from "./pending.ts";
 import type { ReplicaContext } from "./replica_context.ts";
 import type { StateMachine } from "./state_machine.ts";
 import type { ReplicaObserver } from "./story.ts";
+import { Stamps } from "./stamps.ts";
 import { WriteQueue } from "./write_queue.ts";
 
 /** A command that is committed and applied on this replica. */
@@ -85,6 +86,7 @@ export class Replica {
 
   private readonly pending: PendingRequests;
   private readonly writes: WriteQueue;
+  private readonly stamps: Stamps;
   private readonly listeners = new Set<AppliedListener>();
   private readonly logger: Logger;
   private readonly floor: LogId | undefined;
@@ -124,6 +126,7 @@ export class Replica {
       context.random,
     );
     const { hardState } = recovered;
+    this.stamps = new Stamps(context.time, context.clock);
     this.writes = new WriteQueue(this.store, hardState, (meta) => this.adopted(meta));
     this.pending = new PendingRequests((id) => this.addressOf(id));
     this.noticeMembership();
@@ -145,6 +148,14 @@ export class Replica {
   get mayAnswerAlone(): boolean {
     return !this.closed && this.applied >= this.raft.commitIndex &&
       this.raft.leaseValid(this.context.clock.monotonicMs());
+  }
+
+  /**
+   * The stamp of an entry that this replica would append now as the leader, milliseconds since
+   * 1970: what leaders compare expiries with.
+   */
+  stampMs(): number {
+    return this.stamps.nowMs(this.raft.lastTimeMs);
   }
 
   status(): RaftStatus {
@@ -188,7 +199,7 @@ export class Replica {
     const refusal = this.refusal();
     if (refusal !== null) return Promise.reject(refusal);
     return this.pending.open((requestId) =>
-      this.step({ kind: "propose", requestId, data, timeMs: this.context.clock.wallMs() })
+      this.step({ kind: "propose", requestId, data, timeMs: this.stampMs() })
     );
   }
 
@@ -200,7 +211,7 @@ export class Replica {
     const refusal = this.refusal();
     if (refusal !== null) return Promise.reject(refusal);
     return this.pending.openLogged((requestId) =>
-      this.step({ kind: "propose", requestId, data, timeMs: this.context.clock.wallMs() })
+      this.step({ kind: "propose", requestId, data, timeMs: this.stampMs() })
     );
   }
 
@@ -211,7 +222,7 @@ export class Replica {
         kind: "change_members",
         requestId,
         next,
-        timeMs: this.context.clock.wallMs(),
+        timeMs: this.stampMs(),
       })
     );
   }

@@ -5,10 +5,13 @@ import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/prng.ts";
 import type { Membership, Message, NodeInfo, ReplicaId } from "../raft/types.ts";
 import type { Replica } from "./replica.ts";
+import type { SteadyTime } from "./stamps.ts";
 
 export interface ReplicaContext {
   readonly self: ReplicaId;
   readonly clock: Clock;
+  /** What stamps are made from. */
+  readonly time: SteadyTime;
   readonly random: Random;
   readonly logger: Logger;
   /** Sends a message of this group's core. */

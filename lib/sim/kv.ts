@@ -31,6 +31,7 @@ export const kvTrade: Trade<Command, Look, Answer, KvMachine> = {
       logger: silentLogger,
       machine,
       isLeader: () => replica.isLeader,
+      stampMs: () => replica.stampMs(),
       propose: (command) => service.command(command),
     }).start(),
   encodeCommand,

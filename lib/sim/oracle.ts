@@ -7,6 +7,7 @@
 import { InvariantError } from "../base/assert.ts";
 import { equalBytes } from "../base/bytes.ts";
 import type { Replica } from "../replica/replica.ts";
+import { LARGEST_STEP_MS, SLEW } from "../replica/stamps.ts";
 import type { ApplyContext, StateMachine } from "../replica/state_machine.ts";
 import { ClusterInvariants } from "../raft/cluster_invariants.ts";
 import { checkState } from "../raft/invariants.ts";
@@ -91,9 +92,13 @@ export class GroupOracle {
       return ready;
     };
     const step = raft.step.bind(raft);
+    const pace = new StampPace();
     raft.step = (input, nowMs) => {
       const { role } = raft;
       step(input, nowMs);
+      if (input.kind === "propose" && raft.role === "leader" && !pace.allows(raft, nowMs)) {
+        this.breaks(`${id}: the stamps of term ${raft.term} ran ahead of the monotonic clock`);
+      }
       // Most ticks change nothing, and there are many.
       if (input.kind !== "tick" || raft.role !== role) this.changed.add(replica);
       if (input.kind !== "compacted") return;
@@ -222,5 +227,20 @@ export class GroupOracle {
 
   private demand(holds: boolean, message: string): void {
     if (!holds) this.breaks(message);
+  }
+}
+
+/** How fast the stamps of one leadership rise, by the leader's monotonic clock. */
+class StampPace {
+  private last: { readonly term: Term; readonly stampMs: number; readonly nowMs: number } | null =
+    null;
+
+  /** Notes the present stamp; false where it has risen faster than the rule of stamps allows. */
+  allows({ term, lastTimeMs }: Pick<Replica["raft"], "term" | "lastTimeMs">, nowMs: number) {
+    const { last } = this;
+    this.last = { term, stampMs: lastTimeMs, nowMs };
+    if (last === null || last.term !== term || last.stampMs === 0) return true;
+    const slewedMs = (nowMs - last.nowMs) * (1 + SLEW);
+    return lastTimeMs - last.stampMs <= slewedMs + LARGEST_STEP_MS + 1;
   }
 }

@@ -22,6 +22,7 @@ class Node {
   constructor() {
     const { clock, store } = this;
     this.expirer = new Expirer({
+      stampMs: () => clock.wallMs(),
       clock,
       logger: silentLogger,
       machine: store.machine,

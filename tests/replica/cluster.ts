@@ -63,6 +63,8 @@ export class TestCluster {
   observer: ((node: Node) => ReplicaObserver) | undefined;
   segmentBytes = 64 * 1024;
   restAfterMs = 1_000;
+  /** How far the wall clocks of nodes are ahead when they start; 0 where it is not given. */
+  readonly wallOffsetMs = new Map<string, number>();
 
   constructor(
     size: number,
@@ -99,7 +101,8 @@ export class TestCluster {
 
   start(node: Node): void {
     const { process } = node;
-    const clock = new SimClock(process, exactClock);
+    const wallOffsetMs = this.wallOffsetMs.get(node.id) ?? 0;
+    const clock = new SimClock(process, { ...exactClock, wallOffsetMs });
     node.clock = clock;
     const transport = this.network.listen(process, node.id, `${node.id}:1`);
     const send = transport.send.bind(transport);

@@ -18,3 +18,11 @@ for (const system of ["kv", "queue"] as const) {
     }
   });
 }
+
+Deno.test("wall clocks that jump in both directions never make a leader's stamps run ahead", async () => {
+  for (let seed = 1; seed <= 6; seed += 1) {
+    const options = { system: "kv", kinds: ["clock", "transfer"] } as const;
+    const { outcome, detail } = await simulate(seed, { options });
+    assertEquals({ seed, outcome, detail }, { seed, outcome: "ok", detail: "" });
+  }
+});
