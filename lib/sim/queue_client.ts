@@ -240,11 +240,14 @@ export class QueueClient implements SimClient {
   private async consume(group: number, consumers: string): Promise<void> {
     const story = this.stories[group];
     const generation = story.generation += 1;
-    const claim = { group: consumers, generation, member: this.process.name };
-    if (!await this.keep(group, { kind: "claim", born: 0, ...claim })) return;
+    const member = this.process.name;
+    const claimant = { group: consumers, generation, member };
+    // The books find a command by its text, so its fields are in the order of its codec.
+    const claim = { kind: "claim", group: consumers, born: 0, generation, member } as const;
+    if (!await this.keep(group, claim)) return;
     if (this.random.chance(0.3)) await sleep(this.access.clock, this.random.between(1, 50));
     const offset = this.random.between(0, story.knownEnd);
-    await this.keep(group, { kind: "commit", ...claim, offset });
+    await this.keep(group, { kind: "commit", ...claimant, offset });
   }
 
   private async keep(group: number, command: ClaimCommand | CommitCommand): Promise<boolean> {
