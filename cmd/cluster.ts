@@ -6,7 +6,9 @@ import { toTrilogError, TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { bootstrapFlags, securityFlags } from "../lib/cli/common_flags.ts";
 import { defineCommand } from "../lib/cli/command.ts";
+import { exitStatus } from "../lib/cli/program.ts";
 import type { Terminal } from "../lib/cli/terminal.ts";
+import { roundedDuration } from "../lib/cli/units.ts";
 import {
   type ClusterStatus,
   clusterStatusMethod,
@@ -16,7 +18,14 @@ import { backup, restore } from "./cluster_backup.ts";
 import { drain, rebalance, remove } from "./cluster_brokers.ts";
 import { managerCommands } from "./cluster_managers.ts";
 import { recover } from "./cluster_recover.ts";
-import { parsePartition, partitionRows, statusLines, statusObject } from "./cluster_view.ts";
+import {
+  CLUSTER_STATES,
+  clusterState,
+  parsePartition,
+  partitionRows,
+  statusLines,
+  statusObject,
+} from "./cluster_view.ts";
 import { type Ask, newRequestId, withManagers } from "./managers_client.ts";
 import { waitUntilDone } from "./progress_line.ts";
 
@@ -31,7 +40,9 @@ const NARROWEST = 40;
 const status = defineCommand({
   name: "status",
   summary: "show managers, brokers and topics",
-  details: "Where no majority of the managers answers, shows what one of them knew last.",
+  details: "Where no majority of the managers answers, shows what one of them knew last.\n" +
+    "The exit status is 0 for HEALTHY and BUSY (partitions move or start), 1 for SUSPECT\n" +
+    "(a broker is late or slow) and TROUBLE, 3 where no majority of the managers answers.",
   examples: ["trilog cluster status", "trilog cluster status --watch"],
   interruption: "graceful",
   flags: {
@@ -41,18 +52,13 @@ const status = defineCommand({
   },
   run: ({ flags, json, terminal, signal }) =>
     withManagers(flags, async (ask) => {
-      for (;;) {
-        const [answer, stale] = await readStatus(ask);
-        const text = json
-          ? JSON.stringify(statusObject(answer, stale))
-          : statusLines(answer, stale, shownWidth(terminal)).join("\n");
-        const clear = flags.watch && !json && terminal.stdoutIsTerminal ? CLEAR_SCREEN : "";
-        await terminal.print(clear + text);
-        await terminal.flush();
-        if (!flags.watch) return 0;
-        await unlessAborted(sleep(systemClock, WATCH_MS), signal);
-        if (signal.aborted) return 0;
-      }
+      if (flags.watch) return await watchStatus(ask, json, terminal, signal);
+      const [answer, stale] = await readStatus(ask);
+      const text = json
+        ? JSON.stringify(statusObject(answer, stale))
+        : statusLines(answer, stale, shownWidth(terminal)).join("\n");
+      await terminal.print(text);
+      return CLUSTER_STATES[clusterState(answer, stale)];
     }),
 });
 
@@ -121,6 +127,47 @@ async function readPartition(ask: Ask, topic: string, partition: number) {
   const row = partitionRows(answer, topic).find((row) => row.partition === partition);
   if (row !== undefined) return { row, brokers: answer.brokers };
   throw new TrilogError("no_such_topic", `Cannot watch ${topic}/${partition}: it was deleted`);
+}
+
+/** Shows the status every second until the signal, also while no manager answers. */
+async function watchStatus(
+  ask: Ask,
+  json: boolean,
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<number> {
+  let answeredMs = systemClock.monotonicMs();
+  while (!signal.aborted) {
+    let lines: string[];
+    let object: unknown;
+    try {
+      const [answer, stale] = await readStatus(ask);
+      answeredMs = systemClock.monotonicMs();
+      lines = statusLines(answer, stale, shownWidth(terminal));
+      object = statusObject(answer, stale);
+    } catch (thrown) {
+      const { code, message } = toTrilogError(thrown);
+      const silence = roundedDuration(systemClock.monotonicMs() - answeredMs);
+      lines = [`TROUBLE: no manager has answered for ${silence}`, "", message];
+      object = { state: "no_quorum", code, message };
+    }
+    await terminal.print(json ? JSON.stringify(object) : screen(lines, terminal));
+    await terminal.flush();
+    await unlessAborted(sleep(systemClock, WATCH_MS), signal);
+  }
+  return exitStatus.done;
+}
+
+/** Lines that fit the screen, with what clears it; all of them where there is none. */
+function screen(lines: readonly string[], terminal: Terminal): string {
+  if (!terminal.stdoutIsTerminal) return lines.join("\n");
+  // The newline after the last line takes a row of its own.
+  const room = Math.max(2, terminal.rows() - 1);
+  const fitting = lines.length <= room ? lines : [
+    ...lines.slice(0, room - 1),
+    `... ${lines.length - room + 1} more lines`,
+  ];
+  return CLEAR_SCREEN + fitting.join("\n");
 }
 
 /** The leader's answer, or without a quorum what some manager knows. */

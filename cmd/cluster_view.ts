@@ -11,15 +11,44 @@ import type {
   PartitionStatus,
 } from "../lib/client/protocol.ts";
 
+/** Where the cluster is; the words that scripts see, with the exit status of `cluster status`. */
+export const CLUSTER_STATES = {
+  /** All is well. */
+  healthy: 0,
+  /** Partitions are on their way, or about to start; nothing is wrong. */
+  busy: 0,
+  /** Something may be wrong: a broker that is late or slow. */
+  suspect: 1,
+  /** A dead broker, a silent manager, a degraded or stalled partition, too few brokers. */
+  trouble: 1,
+  /** No majority of the managers answers. */
+  no_quorum: 3,
+} as const;
+export type ClusterState = keyof typeof CLUSTER_STATES;
+
 /**
- * `ok`: every replica is there. `starting`: no leader was reported yet. `moving`: the voters are
- * not the wanted ones yet. `degraded`: a replica's broker is dead or the replica is quarantined, a majority lives. `stalled`: no
+ * `alive`: heard in time. `late`: not heard for two heartbeats, or never by this leading manager.
+ * `slow`: commits take longer than {@link SLOW_COMMIT_MS} there.
+ */
+export type BrokerState = "alive" | "late" | "slow" | "dead" | "unknown";
+
+/**
+ * `unknown`: only a manager that cannot ask the others answers. `ok`: every replica is there.
+ * `starting`: no leader was reported yet. `moving`: the voters are not the wanted ones yet.
+ * `degraded`: a replica's broker is dead or the replica is quarantined, a majority lives. `stalled`: no
  * majority lives, or the leader's broker is dead and no other was reported yet.
  */
-export type PartitionState = "ok" | "starting" | "moving" | "degraded" | "stalled";
+export type PartitionState = "unknown" | "ok" | "starting" | "moving" | "degraded" | "stalled";
 
 /** The leader exchanges something with every manager about once a second. */
 const SILENT_MS = 5_000;
+
+/** A broker is late when this many heartbeats are missing, and a little more. */
+const MISSED_HEARTBEATS = 2;
+const HEARTBEAT_SLACK_MS = 200;
+
+/** A commit that takes longer than this says that a broker or its disk is overloaded. */
+export const SLOW_COMMIT_MS = 1_000;
 
 /** Registered brokers that a topic needs. */
 const NEEDED = limits.partitionReplicas;
@@ -51,26 +80,62 @@ export function statusLines(status: ClusterStatus, stale: boolean, width: number
         broker.id,
         broker.address,
         broker.rack || "-",
-        (broker.alive ? "alive" : "DEAD") + (broker.draining ? ", draining" : ""),
+        shownBrokerState(broker, status, stale) + (broker.draining ? ", draining" : ""),
         ago(broker.lastHeartbeatMs),
         broker.led,
         broker.hosted,
       ]),
       width,
     ),
-    ...topicLines(status, width),
+    ...topicLines(status, stale, width),
   ];
 }
 
+/** What a broker's last heartbeats say of it. */
+export function brokerState(
+  { alive, lastHeartbeatMs, commitMs }: BrokerStatus,
+  { heartbeatIntervalMs }: Pick<ClusterStatus, "heartbeatIntervalMs">,
+  stale: boolean,
+): BrokerState {
+  if (stale) return "unknown";
+  if (!alive) return "dead";
+  const patienceMs = MISSED_HEARTBEATS * heartbeatIntervalMs + HEARTBEAT_SLACK_MS;
+  if (lastHeartbeatMs === null || lastHeartbeatMs > patienceMs) return "late";
+  return (commitMs ?? 0) > SLOW_COMMIT_MS ? "slow" : "alive";
+}
+
+function shownBrokerState(broker: BrokerStatus, status: ClusterStatus, stale: boolean): string {
+  const state = brokerState(broker, status, stale);
+  if (state === "slow") return `SLOW (${roundedDuration(broker.commitMs!)} a commit)`;
+  return state === "late" || state === "dead" ? state.toUpperCase() : state;
+}
+
+/** What the first line of the status says in one word. */
+export function clusterState(status: ClusterStatus, stale: boolean): ClusterState {
+  if (stale) return "no_quorum";
+  const brokers = status.brokers.map((broker) => brokerState(broker, status, stale));
+  const partitions = partitionRows(status).map(({ state }) => state);
+  const troubled = brokers.includes("dead") || brokers.length < NEEDED ||
+    status.managers.some(isSilent) || partitions.includes("stalled") ||
+    partitions.includes("degraded");
+  if (troubled) return "trouble";
+  if (brokers.some((state) => state !== "alive")) return "suspect";
+  return partitions.some((state) => state !== "ok") ? "busy" : "healthy";
+}
+
 /** Partitions with the names of their brokers, for tables and JSON. */
-export function partitionRows(status: ClusterStatus, topic: string | null = null) {
+export function partitionRows(
+  status: ClusterStatus,
+  topic: string | null = null,
+  stale: boolean = false,
+) {
   const names = new Map(status.brokers.map(({ id, replicaId }) => [replicaId, id]));
   const nameOf = (replicaId: string) => names.get(replicaId) ?? `(${replicaId})`;
   return status.partitions.filter((partition) => topic === null || partition.topic === topic)
     .map((partition) => ({
       topic: partition.topic,
       partition: partition.partition,
-      state: partitionState(partition, status.brokers),
+      state: stale ? "unknown" : partitionState(partition, status.brokers),
       leader: partition.leader === null ? null : nameOf(partition.leader),
       replicas: partition.replicas.map(nameOf),
       voters: partition.voters.map(nameOf),
@@ -83,9 +148,14 @@ export function partitionRows(status: ClusterStatus, topic: string | null = null
 
 /** The status as one JSON object, brokers by their names. */
 export function statusObject(status: ClusterStatus, stale: boolean) {
-  const { clusterId, version, term, managers, brokers, tombstones } = status;
-  const partitions = partitionRows(status);
-  return { clusterId, version, term, stale, managers, brokers, partitions, tombstones };
+  const { brokers, partitions: _, ...rest } = status;
+  return {
+    state: clusterState(status, stale),
+    stale,
+    ...rest,
+    brokers: brokers.map((broker) => ({ ...broker, state: brokerState(broker, status, stale) })),
+    partitions: partitionRows(status, null, stale),
+  };
 }
 
 export function partitionState(
@@ -107,33 +177,60 @@ function isSilent({ role, lastHeardMs }: ManagerStatus): boolean {
   return role !== "leader" && (lastHeardMs === null || lastHeardMs > SILENT_MS);
 }
 
+const HEADLINES: Readonly<Record<ClusterState, string>> = {
+  healthy: "HEALTHY",
+  busy: "BUSY",
+  suspect: "SUSPECT",
+  trouble: "TROUBLE",
+  no_quorum: "TROUBLE",
+};
+
 function summary(status: ClusterStatus, stale: boolean): string {
-  const { brokers } = status;
-  const dead = brokers.filter((broker) => !broker.alive).map(({ id }) => id);
-  const silent = stale ? [] : status.managers.filter(isSilent).map(({ id }) => id);
-  const few = brokers.length < NEEDED;
-  const rows = partitionRows(status);
-  const counts = new Map<PartitionState, number>();
-  for (const { state } of rows) counts.set(state, (counts.get(state) ?? 0) + 1);
-  const states = [...counts].filter(([state]) => state !== "ok").map(([state, count]) =>
-    `${count} ${state}`
-  );
-  const parts = [
-    ...(silent.length === 0
-      ? []
-      : [`${silent.length} of ${status.managers.length} managers SILENT (${silent.join(", ")})`]),
-    dead.length === 0
-      ? `${counted(brokers.length, "broker")} alive${few ? `, topics need ${NEEDED}` : ""}`
-      : `${dead.length} of ${brokers.length} brokers DEAD (${dead.join(", ")})`,
-    states.length === 0
-      ? `${counted(rows.length, "partition")} ok`
-      : `${counted(rows.length, "partition")}: ${states.join(", ")}`,
+  const parts = stale ? lastKnown(status) : [
+    ...managersPart(status.managers),
+    brokersPart(status),
+    partitionsPart(partitionRows(status).map(({ state }) => state)),
   ];
-  if (stale) parts.unshift("NO QUORUM of managers answers, this is what one of them knew last");
-  const stalled = counts.get("stalled") ?? 0;
-  const troubled = stale || silent.length + dead.length + stalled > 0;
-  const busy = few || states.length > 0;
-  return `${troubled ? "TROUBLE" : busy ? "BUSY" : "HEALTHY"}: ${parts.join("; ")}`;
+  return `${HEADLINES[clusterState(status, stale)]}: ${parts.join("; ")}`;
+}
+
+function lastKnown({ managers, brokers, partitions }: ClusterStatus): string[] {
+  return [
+    `NO QUORUM of the ${managers.length} managers answers`,
+    `the state of ${counted(brokers.length, "broker")} and ` +
+    `${counted(partitions.length, "partition")} is unknown, this is what one manager knew last`,
+  ];
+}
+
+function managersPart(managers: readonly ManagerStatus[]): string[] {
+  const silent = managers.filter(isSilent).map(({ id }) => id);
+  if (silent.length === 0) return [];
+  return [`${silent.length} of ${managers.length} managers SILENT (${silent.join(", ")})`];
+}
+
+function brokersPart(status: ClusterStatus): string {
+  const { brokers } = status;
+  const inState = (state: BrokerState) =>
+    brokers.filter((broker) => brokerState(broker, status, false) === state).map(({ id }) => id);
+  const parts = (["dead", "late", "slow"] as const).flatMap((state) => {
+    const ids = inState(state);
+    if (ids.length === 0) return [];
+    return [
+      `${ids.length} of ${brokers.length} brokers ${state.toUpperCase()} (${ids.join(", ")})`,
+    ];
+  });
+  if (parts.length === 0) parts.push(`${counted(brokers.length, "broker")} alive`);
+  if (brokers.length < NEEDED) parts.push(`topics need ${NEEDED}`);
+  return parts.join(", ");
+}
+
+function partitionsPart(states: readonly PartitionState[]): string {
+  const counts = new Map<PartitionState, number>();
+  for (const state of states) counts.set(state, (counts.get(state) ?? 0) + 1);
+  const troubled = [...counts].filter(([state]) => state !== "ok");
+  const all = counted(states.length, "partition");
+  if (troubled.length === 0) return `${all} ok`;
+  return `${all}: ${troubled.map(([state, count]) => `${count} ${state}`).join(", ")}`;
 }
 
 /** `1 broker`, `2 brokers`. */
@@ -141,27 +238,64 @@ export function counted(count: number, noun: string): string {
   return `${groupedNumber(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-function topicLines(status: ClusterStatus, width: number): string[] {
-  const rows = partitionRows(status);
+function topicLines(status: ClusterStatus, stale: boolean, width: number): string[] {
+  const rows = partitionRows(status, null, stale);
   const topics = [...new Set(rows.map(({ topic }) => topic))];
   if (topics.length === 0) return ["", "no topics yet"];
   const table = topics.map((topic) => {
     const own = rows.filter((row) => row.topic === topic);
     const messages = own.reduce((sum, row) => sum + row.endOffset - row.startOffset, 0);
     const sizeBytes = own.reduce((sum, row) => sum + row.sizeBytes, 0);
-    const troubled = own.filter(({ state }) => state !== "ok");
-    const state = troubled.map(stateOf).join(", ");
-    return [topic, own.length, groupedNumber(messages), roundedSize(sizeBytes), state || "ok"];
+    const size = stale ? "-" : roundedSize(sizeBytes);
+    return [topic, own.length, groupedNumber(messages), size, topicState(own, stale)];
   });
   const columns = ["TOPIC", right("PARTITIONS"), right("MESSAGES"), right("SIZE"), "STATE"];
   return ["", ...tableLines(columns, table, width)];
 }
 
-/** `0 degraded (quarantined on b1)`. */
-function stateOf(row: ReturnType<typeof partitionRows>[number]): string {
-  const { partition, state, quarantined } = row;
-  const why = quarantined.length === 0 ? "" : ` (quarantined on ${quarantined.join(", ")})`;
-  return `${partition} ${state}${why}`;
+/** `ok`, or the partitions in each other state: `degraded: 0-2, 7; moving: 5`. */
+function topicState(
+  rows: readonly Pick<
+    ReturnType<typeof partitionRows>[number],
+    "partition" | "state" | "quarantined"
+  >[],
+  stale: boolean,
+): string {
+  if (stale) return "unknown";
+  const states = [...new Set(rows.map(({ state }) => state))].filter((state) => state !== "ok");
+  if (states.length === 0) return "ok";
+  const quarantined = rows.flatMap(({ partition, quarantined }) =>
+    quarantined.map((broker) => `${partition} on ${broker}`)
+  );
+  const texts = states.map((state) => {
+    const numbers = rows.filter((row) => row.state === state).map(({ partition }) => partition);
+    if (numbers.length === rows.length && numbers.length > 1) return `${state}: all`;
+    return `${state}: ${ranges(numbers)}`;
+  });
+  if (quarantined.length > 0) texts.push(`quarantined: ${firstOf(quarantined)}`);
+  return texts.join("; ");
+}
+
+/** Ranges and replicas that are written out; the rest is a number. */
+const MOST_RANGES = 6;
+
+/** Ascending numbers as `0-2, 7`, the first few ranges only. */
+function ranges(numbers: readonly number[]): string {
+  const all: [from: number, to: number][] = [];
+  for (const number of numbers) {
+    const last = all.at(-1);
+    if (last !== undefined && last[1] === number - 1) last[1] = number;
+    else all.push([number, number]);
+  }
+  const shown = all.slice(0, MOST_RANGES);
+  const left = all.slice(MOST_RANGES).reduce((sum, [from, to]) => sum + to - from + 1, 0);
+  const texts = shown.map(([from, to]) => from === to ? `${from}` : `${from}-${to}`);
+  return texts.join(", ") + (left === 0 ? "" : ` and ${left} more`);
+}
+
+function firstOf(texts: readonly string[]): string {
+  const left = texts.length - MOST_RANGES;
+  return texts.slice(0, MOST_RANGES).join(", ") + (left > 0 ? ` and ${left} more` : "");
 }
 
 function ago(durationMs: number | null): string {

@@ -131,6 +131,7 @@ export class Broker {
           epoch,
           quarantined: state === "fenced",
         })),
+        commitMs: this.metrics.takeCommitMs(),
       }),
       onRegistered: ({ clusterId }) => directory.becomeMember(clusterId),
       onAssignments: (assignments) => this.take(assignments),

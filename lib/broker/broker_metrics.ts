@@ -26,6 +26,9 @@ export class BrokerMetrics {
   private readonly produced = { batches: 0, messages: 0, bytes: 0, duplicates: 0, refused: 0 };
   private readonly fetched = { requests: 0, batches: 0, bytes: 0 };
   private dequeued = 0;
+  /** When each batch that is not committed yet arrived; a set keeps the order of arrival. */
+  private readonly underWay = new Set<{ readonly sinceMs: number }>();
+  private slowestMs: number | null = null;
 
   constructor(private readonly clock: Pick<Clock, "monotonicMs">) {}
 
@@ -35,6 +38,8 @@ export class BrokerMetrics {
     answer: Promise<ProduceAnswer>,
   ): Promise<ProduceAnswer> {
     const startMs = this.clock.monotonicMs();
+    const batchUnderWay = { sinceMs: startMs };
+    this.underWay.add(batchUnderWay);
     try {
       const { duplicate } = await answer;
       this.commitTimes.observeMs(this.clock.monotonicMs() - startMs);
@@ -44,8 +49,24 @@ export class BrokerMetrics {
       this.produced.duplicates += Number(duplicate);
     } catch {
       this.produced.refused += 1;
+    } finally {
+      this.underWay.delete(batchUnderWay);
+      this.slowestMs = Math.max(this.slowestMs ?? 0, this.clock.monotonicMs() - startMs);
     }
     return answer;
+  }
+
+  /**
+   * The slowest answer to a batch since the last call, or the age of the oldest batch that waits,
+   * in whole milliseconds; null where there was none.
+   */
+  takeCommitMs(): number | null {
+    const [oldest] = this.underWay;
+    const waitingMs = oldest === undefined ? 0 : this.clock.monotonicMs() - oldest.sinceMs;
+    const slowestMs = this.slowestMs;
+    this.slowestMs = null;
+    if (slowestMs === null && oldest === undefined) return null;
+    return Math.round(Math.max(slowestMs ?? 0, waitingMs));
   }
 
   async fetching(answer: Promise<FetchAnswer>): Promise<FetchAnswer> {

@@ -19,6 +19,7 @@ export function denoTerminal(): Terminal {
     flush: () => output.flush(),
     writeError,
     columns,
+    rows,
     setRaw: (raw) => Deno.stdin.setRaw(raw),
     environment: (name) => Deno.env.get(name),
   };
@@ -48,5 +49,13 @@ function columns(): number {
     return Deno.consoleSize().columns || 80;
   } catch {
     return 80;
+  }
+}
+
+function rows(): number {
+  try {
+    return Deno.consoleSize().rows;
+  } catch {
+    return Infinity;
   }
 }

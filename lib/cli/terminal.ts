@@ -28,6 +28,8 @@ export interface Terminal {
 
   /** Width in characters; 80 where it cannot be told. */
   columns(): number;
+  /** Height in lines; Infinity where it cannot be told. */
+  rows(): number;
   /** Raw mode: keys arrive one by one, without echo and without Ctrl-C signals. */
   setRaw(raw: boolean): void;
   /** Value of an environment variable. */

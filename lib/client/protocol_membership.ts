@@ -106,6 +106,11 @@ export interface HeartbeatBrokerRequest {
    * arrive at once; 0 for an answer without delay.
    */
   readonly maxWaitMs: number;
+  /**
+   * How long commits of batches take here, in milliseconds: the slowest that ended since the last
+   * heartbeat, or the age of the oldest that has not ended; null where there was none.
+   */
+  readonly commitMs: number | null;
 }
 
 /**
@@ -194,6 +199,7 @@ export const heartbeatBrokerMethod = method<HeartbeatBrokerRequest, HeartbeatBro
     led: list(ledPartition),
     hosted: list(hostedReplica),
     maxWaitMs: whole,
+    commitMs: nullable(whole),
   }),
   record<HeartbeatBrokerAnswer>({
     intervalMs: whole,

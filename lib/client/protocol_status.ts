@@ -54,6 +54,8 @@ export interface BrokerStatus {
   readonly held: number;
   /** Whether it is being emptied. */
   readonly draining: boolean;
+  /** See `HeartbeatBrokerRequest`; null where it is not known. */
+  readonly commitMs: number | null;
 }
 const brokerStatus: Codec<BrokerStatus> = record<BrokerStatus>({
   id: name,
@@ -66,6 +68,7 @@ const brokerStatus: Codec<BrokerStatus> = record<BrokerStatus>({
   hosted: whole,
   held: whole,
   draining: flag,
+  commitMs: nullable(whole),
 });
 
 export interface PartitionStatus {
@@ -110,6 +113,8 @@ export interface ClusterStatus {
   readonly partitions: readonly PartitionStatus[];
   /** Replicas that brokers were told to delete and still have. */
   readonly tombstones: number;
+  /** Milliseconds from one heartbeat of a broker to the next. */
+  readonly heartbeatIntervalMs: number;
 }
 
 export const clusterStatusMethod = method<ClusterStatusRequest, ClusterStatus>(
@@ -123,5 +128,6 @@ export const clusterStatusMethod = method<ClusterStatusRequest, ClusterStatus>(
     brokers: list(brokerStatus),
     partitions: list(partitionStatus),
     tombstones: whole,
+    heartbeatIntervalMs: whole,
   }),
 );

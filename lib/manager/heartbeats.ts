@@ -31,6 +31,8 @@ export interface Heartbeat {
     readonly epoch: number;
     readonly quarantined: boolean;
   }[];
+  /** How long commits take there, in milliseconds; null where there were none. */
+  readonly commitMs: number | null;
 }
 
 /** Offsets that grow are no news by themselves; they are reported once in this time. */
@@ -62,6 +64,11 @@ export class Heartbeats {
   /** What a partition's latest leader last said; undefined where none said anything yet. */
   led(groupId: string): LedPartition | undefined {
     return this.latest.get(groupId);
+  }
+
+  /** How long commits take at a broker, as it last said; null where it said nothing. */
+  commitMs(replicaId: string): number | null {
+    return this.last.get(replicaId)?.commitMs ?? null;
   }
 
   /** What to report now, or null where there is no news. */

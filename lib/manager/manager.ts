@@ -173,6 +173,7 @@ export class Manager {
         const heardMs = this.liveness.lastHeardMs(replicaId);
         return heardMs === null ? null : Math.max(0, Math.round(clock.monotonicMs() - heardMs));
       },
+      commitMs: (replicaId: string) => this.desk.heartbeats.commitMs(replicaId),
       led: (groupId: string) => this.desk.heartbeats.led(groupId),
     };
     return {
@@ -183,6 +184,7 @@ export class Manager {
       brokers: brokerStatuses(state, memory),
       partitions: partitionStatuses(state, memory),
       tombstones: state.tombstones.size,
+      heartbeatIntervalMs: this.liveness.settings.intervalMs,
     };
   }
 

@@ -98,6 +98,8 @@ function assignedOf(
 export interface LeaderMemory {
   /** Milliseconds since a broker's last heartbeat, or null. */
   silentMs(replicaId: string): number | null;
+  /** How long commits take at a broker, in milliseconds, or null. */
+  commitMs(replicaId: string): number | null;
   /** What the leader of a partition last said of it. */
   led(groupId: string): LedPartition | undefined;
 }
@@ -111,6 +113,7 @@ export function brokerStatuses(state: MetadataView, memory: LeaderMemory): Broke
     hosted: partitions.filter(({ replicas }) => replicas.includes(broker.replicaId)).length,
     held: held(state, broker.replicaId),
     draining: state.draining.has(broker.id),
+    commitMs: memory.commitMs(broker.replicaId),
   }));
 }
 

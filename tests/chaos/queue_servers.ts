@@ -86,7 +86,10 @@ export class QueueServers {
   }
 
   private async status(): Promise<Status> {
-    return JSON.parse(await this.done("cluster", "status", "--json"));
+    // The exit status says how the cluster is.
+    const { stdout, stderr } = await this.run("cluster", "status", "--json");
+    if (stdout === "") throw new Error(`there is no status: ${stderr}`);
+    return JSON.parse(stdout);
   }
 }
 

@@ -11,6 +11,7 @@ export interface FakeOptions {
   readonly environment?: Readonly<Record<string, string>>;
   readonly isTerminal?: boolean;
   readonly columns?: number;
+  readonly rows?: number;
   /** The reader of stdout goes away after this many bytes. */
   readonly closesAfterBytes?: number;
 }
@@ -67,6 +68,10 @@ export class FakeTerminal implements Terminal {
 
   columns(): number {
     return this.options.columns ?? 80;
+  }
+
+  rows(): number {
+    return this.options.rows ?? Infinity;
   }
 
   setRaw(raw: boolean): void {

@@ -107,6 +107,7 @@ const samples: readonly Sample[] = [
       }],
       hosted: [{ ...where, quarantined: true }],
       maxWaitMs: 900,
+      commitMs: null,
     },
     {
       intervalMs: 1000,
@@ -136,7 +137,15 @@ const samples: readonly Sample[] = [
     version: 9,
     term: 3,
     managers: [{ ...manager, role: "leader", behind: 0, lastHeardMs: null }],
-    brokers: [{ ...broker, lastHeartbeatMs: 12, led: 1, hosted: 2, held: 2, draining: false }],
+    brokers: [{
+      ...broker,
+      lastHeartbeatMs: 12,
+      led: 1,
+      hosted: 2,
+      held: 2,
+      draining: false,
+      commitMs: 7,
+    }],
     partitions: [{
       ...where,
       ...offsets,
@@ -150,6 +159,7 @@ const samples: readonly Sample[] = [
       sizeBytes: 0,
     }],
     tombstones: 0,
+    heartbeatIntervalMs: 1_000,
   }),
   sample(produceMethod, { ...where, batch: new Uint8Array([1, 2]), acks: "quorum" }, {
     baseOffset: 2 ** 52,

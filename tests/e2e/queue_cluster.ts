@@ -108,9 +108,11 @@ export class QueueCluster {
     });
   }
 
-  /** `cluster status --json`. */
+  /** `cluster status --json`, whose exit status says how the cluster is. */
   async status(): Promise<ClusterStatus> {
-    return JSON.parse(await this.done(["cluster", "status", "--json"]));
+    const { stdout, stderr } = await this.run(["cluster", "status", "--json"]);
+    if (stdout === "") throw new Error(`there is no status: ${stderr}`);
+    return JSON.parse(stdout);
   }
 
   async createTopic(name: string, partitions = 1): Promise<void> {

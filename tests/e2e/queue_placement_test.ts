@@ -165,7 +165,7 @@ async function manager(
   cluster: QueueCluster,
   server: Server,
 ): Promise<{ id: string; replicaId: string; role: string }> {
-  const { managers } = JSON.parse(await cluster.done(["cluster", "status", "--json"]));
+  const { managers } = JSON.parse((await cluster.run(["cluster", "status", "--json"])).stdout);
   return managers.find(({ id }: { id: string }) => id === server.id);
 }
 

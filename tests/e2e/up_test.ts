@@ -56,12 +56,23 @@ Deno.test("up brings a cluster, stops it cleanly, and finds everything again", a
 Deno.test("up prints how to start a server that died, or starts it itself", async () => {
   await withHarness(async (harness) => {
     const base = portBlock();
-    const { running, processes } = await up(harness, harness.temporaryDirectory(), base);
+    const { running, processes, bootstrap } = await up(harness, harness.temporaryDirectory(), base);
     const broker = processes.find(({ id }) => id === "b2")!;
+    const status = () => harness.run(["cluster", "status", "--bootstrap", bootstrap]);
+    assertEquals((await status()).code, 0);
     Deno.kill(broker.pid, "SIGKILL");
+    const suspected = await eventually("b2 to be late", async () => {
+      const { code, stdout } = await status();
+      return stdout.startsWith("SUSPECT: 1 of 3 brokers LATE (b2)") ? { code } : null;
+    });
+    assertEquals(suspected.code, 1);
     const { text } = await running.line("stderr", /^start it again: /);
     const again = harness.startCommand("bash", "-c", text.slice("start it again: ".length));
     await again.line("stderr", /^listening on/);
+    for (const { id, pid } of processes) if (id === "m1" || id === "m2") Deno.kill(pid, "SIGKILL");
+    const alone = await status();
+    assertEquals(alone.code, 3, alone.stdout);
+    assert(alone.stdout.startsWith("TROUBLE: NO QUORUM of the 3 managers answers"), alone.stdout);
     assertEquals(await again.terminate(), 0);
     assertEquals(await running.terminate(), 0);
   });

@@ -212,7 +212,7 @@ export class FakeQueue implements Queue {
     serve(metadataMethod.name, () => Promise.resolve(this.metadata()));
     serve(clusterStatusMethod.name, () => {
       const { state } = cluster.machine;
-      const memory = { silentMs: () => 250, led: () => undefined };
+      const memory = { silentMs: () => 250, commitMs: () => null, led: () => undefined };
       const manager = { replicaId: "r", address: "h:1", behind: 3, lastHeardMs: 20 };
       return Promise.resolve({
         clusterId: "c1",
@@ -225,6 +225,7 @@ export class FakeQueue implements Queue {
         brokers: brokerStatuses(state, memory),
         partitions: partitionStatuses(state, memory),
         tombstones: 0,
+        heartbeatIntervalMs: 1_000,
       });
     });
   }

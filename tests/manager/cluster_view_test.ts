@@ -1,5 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import {
+  CLUSTER_STATES,
+  clusterState,
   partitionRows,
   type PartitionState,
   partitionState,
@@ -20,7 +22,8 @@ function manager(id: string, more: Partial<ManagerStatus> = {}): ManagerStatus {
 
 function broker(id: string, more: Partial<BrokerStatus> = {}): BrokerStatus {
   const base = { id, replicaId: `r-${id}`, address: `${id}:9101`, rack: "", alive: true };
-  return { ...base, lastHeartbeatMs: 400, led: 1, hosted: 2, held: 2, draining: false, ...more };
+  const healthy = { lastHeartbeatMs: 400, commitMs: null, draining: false };
+  return { ...base, ...healthy, led: 1, hosted: 2, held: 2, ...more };
 }
 
 function partition(more: Partial<PartitionStatus> = {}): PartitionStatus {
@@ -50,6 +53,7 @@ function cluster(more: Partial<ClusterStatus> = {}): ClusterStatus {
     brokers: [broker("b1"), broker("b2"), broker("b3")],
     partitions: [partition()],
     tombstones: 0,
+    heartbeatIntervalMs: 1_000,
     ...more,
   };
 }
@@ -82,7 +86,7 @@ Deno.test("the first line says whether all is well", () => {
   assertEquals(first({}), "HEALTHY: 3 brokers alive; 1 partition ok");
   assertEquals(
     first({ brokers: [broker("b1")], partitions: [] }),
-    "BUSY: 1 broker alive, topics need 3; 0 partitions ok",
+    "TROUBLE: 1 broker alive, topics need 3; 0 partitions ok",
   );
   const oneDead = [broker("b1"), broker("b2", { alive: false }), broker("b3")];
   assertEquals(
@@ -95,7 +99,57 @@ Deno.test("the first line says whether all is well", () => {
   );
   const silent = [cluster().managers[0], manager("m2", { lastHeardMs: null })];
   assertStringIncludes(first({ managers: silent }), "TROUBLE: 1 of 2 managers SILENT (m2)");
-  assertStringIncludes(first({ managers: silent }, true), "TROUBLE: NO QUORUM");
+  const late = [broker("b1"), broker("b2", { lastHeartbeatMs: 2_300 }), broker("b3")];
+  assertEquals(first({ brokers: late }), "SUSPECT: 1 of 3 brokers LATE (b2); 1 partition ok");
+  const unheard = [broker("b1", { lastHeartbeatMs: null }), broker("b2"), broker("b3")];
+  assertEquals(first({ brokers: unheard }), "SUSPECT: 1 of 3 brokers LATE (b1); 1 partition ok");
+  const slow = [broker("b1"), broker("b2"), broker("b3", { commitMs: 12_000 })];
+  assertEquals(first({ brokers: slow }), "SUSPECT: 1 of 3 brokers SLOW (b3); 1 partition ok");
+});
+
+Deno.test("without a quorum of managers nothing is called alive or ok", () => {
+  const lines = statusLines(cluster(), true, 200);
+  assertEquals(
+    lines[0],
+    "TROUBLE: NO QUORUM of the 2 managers answers; the state of 3 brokers and 1 partition is " +
+      "unknown, this is what one manager knew last",
+  );
+  const text = lines.join("\n");
+  for (const word of [/\balive\b/, /\bok\b/, /0B/]) assertEquals(word.test(text), false, text);
+  assertEquals(lines.filter((line) => line.includes("unknown")).length, 5);
+  const object = JSON.parse(JSON.stringify(statusObject(cluster(), true)));
+  assertEquals([object.state, object.partitions[0].state], ["no_quorum", "unknown"]);
+});
+
+Deno.test("the state has an exit status for scripts", () => {
+  const statusOf = (more: Partial<ClusterStatus>, stale = false) =>
+    CLUSTER_STATES[clusterState(cluster(more), stale)];
+  assertEquals(statusOf({}), 0);
+  assertEquals(statusOf({ partitions: [partition({ replicas: ["r-b1", "r-b2", "r-b4"] })] }), 0);
+  assertEquals(statusOf({ brokers: [broker("b1"), broker("b2")] }), 1);
+  const late = broker("b1", { lastHeartbeatMs: 9_000 });
+  assertEquals(statusOf({ brokers: [late, broker("b2"), broker("b3")] }), 1);
+  const dead = broker("b1", { alive: false });
+  assertEquals(statusOf({ brokers: [dead, broker("b2"), broker("b3")] }), 1);
+  assertEquals(statusOf({}, true), 3);
+});
+
+Deno.test("a topic's line sums up its partitions by state", () => {
+  const all = (degraded: readonly number[], count: number) =>
+    Array.from({ length: count }, (_, at) =>
+      partition({
+        partition: at,
+        ...(degraded.includes(at) ? { replicas: ["r-b1", "r-b2", "r-b4"] } : {}),
+      }));
+  const stateOf = (degraded: readonly number[], count: number) =>
+    statusLines(cluster({ partitions: all(degraded, count) }), false, 200).at(-1)!
+      .split(/ {2,}/).at(-1);
+  assertEquals(stateOf([], 3), "ok");
+  assertEquals(stateOf([0], 1), "moving: 0");
+  assertEquals(stateOf([0, 1, 2, 5], 9), "moving: 0-2, 5");
+  assertEquals(stateOf([0, 1, 2], 3), "moving: all");
+  const scattered = Array.from({ length: 50 }, (_, at) => 2 * at);
+  assertEquals(stateOf(scattered, 100), "moving: 0, 2, 4, 6, 8, 10 and 44 more");
 });
 
 Deno.test("brokers are shown by their names, an unknown identity as such", () => {

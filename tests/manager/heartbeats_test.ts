@@ -26,7 +26,12 @@ function led(more: Partial<LedPartition> = {}): LedPartition {
 function beat(cluster: Cluster, heartbeats: Heartbeats, id: string, more: Partial<LedPartition>[]) {
   const { version, replicas } = assignmentsView(cluster.machine.state, `r-${id}`);
   const hosted = replicas.map(({ groupId, epoch }) => ({ groupId, epoch, quarantined: false }));
-  heartbeats.heard(`r-${id}`, { assignmentVersion: version, led: more.map(led), hosted });
+  heartbeats.heard(`r-${id}`, {
+    assignmentVersion: version,
+    led: more.map(led),
+    hosted,
+    commitMs: null,
+  });
 }
 
 /** Reports what is due, over and over, until nothing is; returns how often that was. */
@@ -59,6 +64,7 @@ Deno.test("a founding is recorded once its broker hosts the replica, also by the
   const heartbeats = new Heartbeats();
   const beatOf = (assignmentVersion: number, hosted: boolean, quarantined = false) =>
     heartbeats.heard("r-b1", {
+      commitMs: null,
       assignmentVersion,
       led: [],
       hosted: hosted ? [{ groupId, epoch: 1, quarantined }] : [],
@@ -161,7 +167,7 @@ Deno.test("a tombstone stays until its broker knew it and no longer has the repl
     [after, [], 2],
   ];
   for (const [assignmentVersion, has, left] of steps) {
-    heartbeats.heard("r-b1", { assignmentVersion, led: [], hosted: has });
+    heartbeats.heard("r-b1", { assignmentVersion, led: [], hosted: has, commitMs: null });
     settle(cluster, heartbeats);
     assertEquals(cluster.tombstones().length, left);
   }

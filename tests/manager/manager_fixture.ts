@@ -199,7 +199,8 @@ export function beat(
   id: string,
   more: Partial<HeartbeatBrokerRequest> = {},
 ): HeartbeatBrokerRequest {
-  return { replicaId: `r-${id}`, assignmentVersion: 0, led: [], hosted: [], maxWaitMs: 0, ...more };
+  const nothing = { assignmentVersion: 0, led: [], hosted: [], maxWaitMs: 0, commitMs: null };
+  return { replicaId: `r-${id}`, ...nothing, ...more };
 }
 
 /** Managers that have named their cluster, with brokers b1 to bN registered. */

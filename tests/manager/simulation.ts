@@ -206,6 +206,7 @@ export class SimBroker {
           quarantined: false,
         })),
         maxWaitMs: LIVENESS.intervalMs,
+        commitMs: null,
       };
       const answer = await until(
         clock,

@@ -105,6 +105,7 @@ Deno.test("status counts what each broker leads and hosts, with what the leader 
   cluster.report({ partitions: [said] });
   const memory = {
     silentMs: (id: string) => id === "r-b1" ? 12 : null,
+    commitMs: () => null,
     led: (group: string) =>
       group === groupId ? { ...said, endOffset: 9, sizeBytes: 300 } : undefined,
   };
