@@ -128,7 +128,8 @@ export class Checkpoints {
       return null;
     }
     if (this.compaction === "manual") return null;
-    const previous = this.list().at(-2);
+    // A snapshot that was received and never adopted may be of this log by now, and ahead of it.
+    const previous = this.list().findLast(({ last }) => last.index < meta.last.index);
     return previous !== undefined && this.trimTo(previous) ? previous : null;
   }
 

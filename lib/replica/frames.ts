@@ -23,6 +23,10 @@ export const FrameKind = {
   beatReply: 8,
   /** The sender holds no replica of this group, or has just closed it. */
   gone: 9,
+  /** The sender has opened its replica and asks what it acknowledged before; see acknowledged.ts. */
+  opened: 10,
+  /** What the receiver acknowledged to the sender. */
+  acknowledged: 11,
 } as const;
 
 /** Group of frames that concern two processes rather than one group. */
@@ -34,6 +38,8 @@ export const beatCodec = record({
   digest: whole,
 });
 export type Beat = Decoded<typeof beatCodec>;
+
+export const claimCodec = record({ index: whole, term: whole });
 
 export const restCodec = record({ term: whole, lastIndex: whole });
 export type Rest = Decoded<typeof restCodec>;

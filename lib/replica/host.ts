@@ -16,6 +16,7 @@ import { Beats } from "./beats.ts";
 import {
   beatCodec,
   chunkCodec,
+  claimCodec,
   FrameKind,
   offerCodec,
   PROCESS_GROUP,
@@ -255,6 +256,12 @@ export class Host implements PeerHandler {
           replica.step({ kind: "peer_unreachable", peer: from });
         }
         break;
+      case FrameKind.opened:
+        replica.questions.answer(from);
+        break;
+      case FrameKind.acknowledged:
+        replica.questions.take(from, claimCodec.decode(content, "acknowledgement"));
+        break;
       case FrameKind.wake:
         this.beats.wake(replica);
         break;
@@ -287,6 +294,7 @@ export class Host implements PeerHandler {
       logger,
       sendMessage: (group: string, message: Message) =>
         transport.send(message.to, group, [FrameKind.raft, messageToWire(message)]),
+      sendFrame: (to, group, body) => transport.send(to, group, body),
       markDirty: (replica) => {
         this.dirty.add(replica);
         this.scheduleTurn();
@@ -355,10 +363,11 @@ export class Host implements PeerHandler {
     }
   }
 
-  /** Rot concerns one group; anything else is about the whole process. */
+  /** Rot, and files that were put back, concern one group; anything else is about the whole process. */
   private groupFailed(group: string, error: unknown): void {
     const { onCorrupt } = this.options;
-    const rotted = error instanceof TrilogError && error.code === "corrupt";
+    const rotted = error instanceof TrilogError &&
+      (error.code === "corrupt" || error.code === "rolled_back");
     if (!rotted || onCorrupt === undefined) throw error;
     this.closeAnyhow(group);
     onCorrupt(group, error);

@@ -97,7 +97,7 @@ export class ServerProcess {
       transport: this.peers,
       heartbeatMs: options.heartbeatMs,
       electionTimeoutMs: options.electionTimeoutMs,
-      onFatal: options.onFatal,
+      onFatal: (error) => options.onFatal(this.withAdvice(error)),
       ...(options.addressesOf === undefined ? {} : { addressesOf: options.addressesOf }),
       ...(options.onCorrupt === undefined ? {} : { onCorrupt: options.onCorrupt }),
       onMembership: (group, membership, previous) => {
@@ -172,11 +172,20 @@ export class ServerProcess {
   }
 
   private refusedByPeer(error: TrilogError): void {
-    if (error.code !== "superseded" && error.code !== "rolled_back") return;
+    if (error.code === "superseded" || error.code === "rolled_back") {
+      this.options.onFatal(this.withAdvice(error));
+    }
+  }
+
+  /** An identity that has lost its place: the error says what its operator can do. */
+  private withAdvice(error: unknown): unknown {
+    const lost = error instanceof TrilogError &&
+      (error.code === "superseded" || error.code === "rolled_back");
+    if (!lost) return error;
     const { name } = this.options;
     const message = `Cannot take part as ${name}: ${error.code}: ${error.message}. ` +
       "Move its data directory away; it then comes back with a new identity";
-    this.options.onFatal(new TrilogError(error.code, message, { cause: error }));
+    return new TrilogError(error.code, message, { cause: error });
   }
 }
 

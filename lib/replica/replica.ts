@@ -29,10 +29,13 @@ import {
   type SnapshotMeta,
 } from "../raft/types.ts";
 import type { LogStore } from "../storage/store.ts";
+import { Acknowledged } from "./acknowledged.ts";
+import { isActivity, isEcho } from "./activity.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import { isBelowFloor } from "./floor.ts";
 import { LEADERLESS_MS, missingQuorum } from "./missing_quorum.ts";
 import { PendingRequests } from "./pending.ts";
+import { Questions } from "./questions.ts";
 import type { ReplicaContext } from "./replica_context.ts";
 import type { StateMachine } from "./state_machine.ts";
 import type { ReplicaObserver } from "./story.ts";
@@ -77,6 +80,8 @@ export class Replica {
   readonly machine: StateMachine;
   readonly raft: Raft;
   readonly checkpoints: Checkpoints;
+  /** What this replica and its peers acknowledged to each other. */
+  readonly questions: Questions;
   /** Neither ticked nor heartbeating on its own: the process's beats stand for it. */
   resting = false;
   /** Host's time when this replica was opened or last stopped resting. */
@@ -125,7 +130,9 @@ export class Replica {
       { ...recovered, applied: this.applied },
       context.random,
     );
-    const { hardState } = recovered;
+    const { hardState, last } = recovered;
+    const opened = { index: last.index, term: hardState.term };
+    this.questions = new Questions(context, this, new Acknowledged(opened, options.floor));
     this.stamps = new Stamps(context.time, context.clock);
     this.writes = new WriteQueue(this.store, hardState, (meta) => this.adopted(meta));
     this.pending = new PendingRequests((id) => this.addressOf(id));
@@ -262,23 +269,19 @@ export class Replica {
 
   /** Takes one input into the core; what follows from it happens in the host's next turn. */
   step(input: Input): void {
-    if (this.closed || this.isEcho(input) || this.isBelowFloor(input)) return;
+    if (this.closed || (this.resting && isEcho(input, this.raft)) || this.isBelowFloor(input)) {
+      return;
+    }
     const nowMs = this.context.clock.monotonicMs();
-    if (input.kind !== "tick") {
+    if (input.kind === "tick") this.questions.tick(nowMs);
+    else {
+      if (input.kind === "message") this.questions.heard(input.message);
       if (isActivity(input)) this.lastActiveMs = nowMs;
       if (this.resting) this.context.wake(this);
     }
     this.raft.step(input, nowMs);
     this.observer?.stepped(input, this.raft, nowMs);
     this.context.markDirty(this);
-  }
-
-  /** An answer to the last heartbeats before a leader's group fell to rest is no reason to wake. */
-  private isEcho(input: Input): boolean {
-    if (!this.resting || input.kind !== "message") return false;
-    const { message } = input;
-    return message.kind === "heartbeat_response" && message.term === this.raft.term &&
-      message.lastSynced === this.raft.lastIndex;
   }
 
   /** Carries out everything the core wants done; see the file's head. */
@@ -346,7 +349,7 @@ export class Replica {
 
   private carryOut(ready: Ready): void {
     this.observer?.ready(ready, this.raft);
-    for (const message of ready.messages) this.context.sendMessage(this.group, message);
+    for (const message of ready.messages) this.send(message);
     for (const outcome of ready.outcomes) this.settle(outcome);
     if (ready.snapshot !== null) this.committedAfterSnapshot = [];
     this.write(ready);
@@ -359,6 +362,11 @@ export class Replica {
     for (const to of ready.snapshotsToSend) this.context.startSnapshotTransfer(this, to);
   }
 
+  private send(message: Message): void {
+    this.questions.sent(message);
+    this.context.sendMessage(this.group, message);
+  }
+
   private settle(outcome: Outcome): void {
     if (outcome.kind === "readable") this.pending.readable(outcome, this.applied);
     else if (outcome.kind === "accepted") this.pending.accepted(outcome);
@@ -369,7 +377,7 @@ export class Replica {
     const held = ready.messagesAfterSync;
     const result = this.writes.take(ready);
     if (result === "nothing_unsynced") {
-      for (const message of held) this.context.sendMessage(this.group, message);
+      for (const message of held) this.send(message);
       return;
     }
     if (this.writes.blocked) this.retryWritesLater();
@@ -394,7 +402,7 @@ export class Replica {
 
   private finishSync(batch: { sequence: number; messages: readonly Message[] }): void {
     this.writes.finishSync();
-    for (const message of batch.messages) this.context.sendMessage(this.group, message);
+    for (const message of batch.messages) this.send(message);
     if (batch.sequence > 0) this.step({ kind: "synced", sequence: batch.sequence });
   }
 
@@ -491,9 +499,3 @@ export class Replica {
 }
 
 const DISK_FULL_RETRY_MS = 200;
-
-/** Whether an input is more than the answers and heartbeats that go on in a quiet group. */
-function isActivity(input: Input): boolean {
-  if (input.kind !== "message") return input.kind !== "resume";
-  return input.message.kind !== "heartbeat_request" && input.message.kind !== "heartbeat_response";
-}

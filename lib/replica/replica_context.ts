@@ -2,6 +2,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
+import type { Packable } from "../base/msgpack.ts";
 import type { Random } from "../base/prng.ts";
 import type { Membership, Message, NodeInfo, ReplicaId } from "../raft/types.ts";
 import type { Replica } from "./replica.ts";
@@ -16,6 +17,8 @@ export interface ReplicaContext {
   readonly logger: Logger;
   /** Sends a message of this group's core. */
   sendMessage(group: string, message: Message): void;
+  /** Sends a frame of this group that is none of its core's. */
+  sendFrame(to: ReplicaId, group: string, body: Packable): void;
   /** Asks for a turn. */
   markDirty(replica: Replica): void;
   /** The replica has something to make durable. */

@@ -1,0 +1,70 @@
+/**
+ * The questions of a replica that was opened: it asks every member what it acknowledged to them
+ * before, and answers theirs (acknowledged.ts). A question is repeated while a member does not
+ * answer, a few times: connections may have to be made first, and a member that is down remembers
+ * nothing when it comes back.
+ */
+
+import { TrilogError } from "../base/errors.ts";
+import type { Message, ReplicaId } from "../raft/types.ts";
+import type { Acknowledged, Claim } from "./acknowledged.ts";
+import { claimCodec, FrameKind } from "./frames.ts";
+import type { Replica } from "./replica.ts";
+import type { ReplicaContext } from "./replica_context.ts";
+
+const ASK_EVERY_MS = 100;
+const MOST_QUESTIONS = 50;
+
+export class Questions {
+  private readonly answered = new Set<ReplicaId>();
+  private asked = 0;
+  private nextMs = -Infinity;
+
+  constructor(
+    private readonly context: ReplicaContext,
+    private readonly replica: Replica,
+    private readonly acknowledged: Acknowledged,
+  ) {}
+
+  /** Asks the members that have not answered yet, from time to time. */
+  tick(nowMs: number): void {
+    if (this.asked >= MOST_QUESTIONS || nowMs < this.nextMs) return;
+    const { group, raft } = this.replica;
+    const silent = Object.keys(raft.membership.nodes).filter((id) =>
+      id !== this.context.self && !this.answered.has(id)
+    );
+    if (silent.length === 0) return;
+    this.asked += 1;
+    this.nextMs = nowMs + ASK_EVERY_MS;
+    for (const id of silent) this.context.sendFrame(id, group, [FrameKind.opened, null]);
+  }
+
+  /** A member asks what it acknowledged here. */
+  answer(peer: ReplicaId): void {
+    const claim = claimCodec.encode(this.acknowledged.of(peer));
+    this.context.sendFrame(peer, this.replica.group, [FrameKind.acknowledged, claim]);
+  }
+
+  /** A message leaves for a member. */
+  sent(message: Message): void {
+    this.acknowledged.sent(message);
+  }
+
+  /** A member's message arrived: one that lacks what it acknowledged is told so. */
+  heard(message: Message): void {
+    if (this.acknowledged.heard(message)) this.answer(message.from);
+  }
+
+  /** A member says what this replica acknowledged; throws `rolled_back` where it has forgotten. */
+  take(peer: ReplicaId, claim: Claim): void {
+    this.answered.add(peer);
+    if (!this.acknowledged.isForgotten(claim)) return;
+    const { raft, group } = this.replica;
+    const { name } = raft.membership.nodes[peer] ?? { name: peer };
+    const promised = claim.index === 0
+      ? `it voted in term ${claim.term}`
+      : `it acknowledged entry ${claim.index} in term ${claim.term}`;
+    const state = `${promised} to ${name}, and was opened with less`;
+    throw new TrilogError("rolled_back", `Cannot take part in ${group}: ${state}`);
+  }
+}
