@@ -74,6 +74,8 @@ export class Leadership {
   readonly leaseWaitUntilMs: number;
   /** A transfer gave the lease up, for the rest of the term. */
   leaseGivenUp = false;
+  /** A member was added: what is sent to it belongs to a round of its own. */
+  roundWanted = false;
   /** Something may have to be sent to followers. */
   sendPending = true;
 
@@ -250,7 +252,10 @@ export class Core {
     }
     for (const id of members) {
       if (leadership.progress.has(id)) continue;
-      leadership.progress.set(id, new Progress(id, this.log.last.index + 1, this.nowMs));
+      const sinceRound = leadership.rounds.latest + 1;
+      const progress = new Progress(id, this.log.last.index + 1, this.nowMs, sinceRound);
+      leadership.progress.set(id, progress);
+      leadership.roundWanted = true;
     }
   }
 }

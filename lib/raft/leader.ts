@@ -194,7 +194,7 @@ export function tellTransfer(core: Core): void {
 
 /** Everything that this turn's inputs make the leader send. */
 export function flushLeader(core: Core): void {
-  if (needsRound(core)) broadcastHeartbeat(core);
+  if (core.leadership!.roundWanted || needsRound(core)) broadcastHeartbeat(core);
   replicate(core);
 }
 

@@ -36,6 +36,11 @@ export class Progress {
   lastHeardMs: number | null = null;
   /** When the leader began to track it: it cannot have answered before. */
   readonly sinceMs: number;
+  /**
+   * First round of this tracking. An answer to an earlier one was given by a replica that was a
+   * member before, was removed and may have been made anew since: it says nothing about this one.
+   */
+  readonly sinceRound: number;
   /** Highest commit index that it is known to know. */
   commitKnown: Index = 0;
   /** A commit index that it knows once it answers `commitRound`; 0: none is under way. */
@@ -46,10 +51,11 @@ export class Progress {
   private inflightHead = 0;
   inflightBytes = 0;
 
-  constructor(id: ReplicaId, next: Index, nowMs: number) {
+  constructor(id: ReplicaId, next: Index, nowMs: number, sinceRound: number) {
     this.id = id;
     this.next = next;
     this.sinceMs = nowMs;
+    this.sinceRound = sinceRound;
   }
 
   get inflightMessages(): number {

@@ -18,6 +18,7 @@ export function broadcastHeartbeat(core: Core): void {
   const { options, log } = core;
   const round = rounds.open(core.nowMs);
   rounds.forget(core.nowMs - 2 * Math.max(options.electionTimeoutMs, options.leaseMs));
+  leadership.roundWanted = false;
   leadership.heartbeatDueMs = core.nowMs + options.heartbeatMs;
   const leaseMs = askedLeaseMs(core);
   for (const follower of progress.values()) {
@@ -152,9 +153,27 @@ export function onAppendResponse(core: Core, response: AppendResponse): void {
   const leadership = core.leadership;
   const progress = leadership?.progress.get(response.from);
   if (leadership === null || progress === undefined) return;
+  if (response.round === 0) return onSnapshotTaken(core, leadership, progress, response);
+  if (response.round < progress.sinceRound) return;
   heard(core, leadership, progress, response.round);
   if (response.match === null) onRejected(core, leadership, progress, response);
   else onAccepted(core, leadership, progress, response.match);
+}
+
+/**
+ * A follower has installed a snapshot. The answer belongs to no round, so it may come from an
+ * earlier life of that replica: it is no acknowledgement, only the place for the next probe.
+ */
+function onSnapshotTaken(
+  core: Core,
+  leadership: Leadership,
+  progress: Progress,
+  { match }: AppendResponse,
+): void {
+  if (progress.state !== "snapshot" || match === null) return;
+  const held = Math.max(Math.min(match, core.log.last.index), progress.snapshotIndex);
+  progress.toProbe(held + 1);
+  leadership.sendPending = true;
 }
 
 function onAccepted(core: Core, leadership: Leadership, progress: Progress, match: Index): void {
@@ -192,6 +211,7 @@ export function onHeartbeatResponse(core: Core, response: HeartbeatResponse): vo
   const leadership = core.leadership;
   const progress = leadership?.progress.get(response.from);
   if (leadership === null || progress === undefined) return;
+  if (response.round < progress.sinceRound) return;
   heard(core, leadership, progress, response.round);
   const { oldest, paused, probeRound, probeSentMs } = progress;
   const { heartbeatMs } = core.options;
