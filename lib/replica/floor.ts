@@ -7,7 +7,7 @@
  * term, and votes for no candidate whose log ends before it.
  */
 
-import type { LogId, Message } from "../raft/types.ts";
+import type { Input, LogId, Message } from "../raft/types.ts";
 
 /** Whether a replica made anew must not hear `message`; to its sender it is as good as lost. */
 export function isBelowFloor(floor: LogId, message: Message): boolean {
@@ -15,4 +15,9 @@ export function isBelowFloor(floor: LogId, message: Message): boolean {
   if (message.kind !== "vote_request") return false;
   const { last } = message;
   return last.term < floor.term || (last.term === floor.term && last.index < floor.index);
+}
+
+/** Whether an input is a message that a replica with that floor must not hear. */
+export function isHiddenBy(floor: LogId | undefined, input: Input): boolean {
+  return floor !== undefined && input.kind === "message" && isBelowFloor(floor, input.message);
 }

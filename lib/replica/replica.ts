@@ -32,7 +32,7 @@ import type { LogStore } from "../storage/store.ts";
 import { Acknowledged } from "./acknowledged.ts";
 import { isActivity, isEcho } from "./activity.ts";
 import { Checkpoints } from "./checkpoints.ts";
-import { isBelowFloor } from "./floor.ts";
+import { isHiddenBy } from "./floor.ts";
 import { LEADERLESS_MS, missingQuorum } from "./missing_quorum.ts";
 import { PendingRequests } from "./pending.ts";
 import { Questions } from "./questions.ts";
@@ -269,7 +269,9 @@ export class Replica {
 
   /** Takes one input into the core; what follows from it happens in the host's next turn. */
   step(input: Input): void {
-    if (this.closed || (this.resting && isEcho(input, this.raft)) || this.isBelowFloor(input)) {
+    if (
+      this.closed || (this.resting && isEcho(input, this.raft)) || isHiddenBy(this.floor, input)
+    ) {
       return;
     }
     const nowMs = this.context.clock.monotonicMs();
@@ -330,11 +332,6 @@ export class Replica {
     this.retryTimer?.cancel();
     this.pending.rejectAll(this.closedError());
     this.store.close();
-  }
-
-  private isBelowFloor(input: Input): boolean {
-    return this.floor !== undefined && input.kind === "message" &&
-      isBelowFloor(this.floor, input.message);
   }
 
   private refusal(): TrilogError | null {
