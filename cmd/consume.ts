@@ -39,11 +39,15 @@ const flags = {
     default: "10s",
     help: "with --group: after this long without a sign of life others take over",
   },
-  onOutOfRange: {
+  instance: {
+    type: "name",
+    help: "with --group and --follow: started again under this name it gets its partitions back",
+  },
+  onBehind: {
     type: "choice",
-    choices: ["error", "earliest", "latest"],
-    default: "error",
-    help: "with --group: what to do where retention dropped the group's next message",
+    choices: ["fail", "earliest", "latest"],
+    default: "fail",
+    help: "what to do where retention dropped the next message",
   },
   max: { type: "integer", min: 1, help: "stop after this many messages" },
   follow: { type: "boolean", help: "wait for more messages at the end" },
@@ -105,21 +109,21 @@ async function consume(
   flags: ConsumeFlags,
   { printer, terminal, signal }: Output,
 ): Promise<void> {
-  const { follow, group, last, onOutOfRange } = flags;
+  const { follow, group, instance, last, onBehind } = flags;
   if (group !== undefined) {
     const from = groupPosition(position);
     const sessionTimeoutMs = flags.sessionTimeout;
-    const settings = { from, onOutOfRange, sessionTimeoutMs, follow };
+    const settings = { from, onBehind, sessionTimeoutMs, instance, follow };
     return await consumeInGroup(client, topic, group, { ...settings, printer, terminal, signal });
   }
   const partitions = await chosenPartitions(client, topic, flags.partition);
-  const consumption = { topic, partitions, position, follow, printer, signal };
+  const consumption = { topic, partitions, position, onBehind, follow, printer, signal };
   if (last !== undefined) await consumeLast(client, last, consumption);
   else await consumePartitions(client, consumption);
 }
 
 function refuseContradictions(
-  { group, last, partition, withMetadata, format }: ConsumeFlags,
+  { group, instance, follow, last, partition, withMetadata, format }: ConsumeFlags,
   given: Readonly<Record<string, string>>,
   json: boolean,
 ): void {
@@ -129,6 +133,9 @@ function refuseContradictions(
   }
   if (group !== undefined && last !== undefined) {
     throw refuse("with --group, --last has no meaning; see trilog group reset");
+  }
+  if (instance !== undefined && (group === undefined || !follow)) {
+    throw refuse("--instance is for --group with --follow");
   }
   if (last !== undefined && given.from !== undefined) {
     throw refuse("--last and --from both say where to begin");

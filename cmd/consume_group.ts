@@ -2,7 +2,7 @@
 
 import type { Terminal } from "../lib/cli/terminal.ts";
 import type { Client } from "../lib/client/client.ts";
-import type { ConsumerOptions } from "../lib/client/consumer.ts";
+import type { ConsumerOptions } from "../lib/client/consumer_options.ts";
 import type { MessagePrinter } from "./message_printer.ts";
 
 /** Nobody waits longer for a cluster that does not answer. */
@@ -10,8 +10,10 @@ const PATIENCE_MS = 30_000;
 
 export interface GroupConsumption extends
   Required<
-    Pick<ConsumerOptions, "from" | "onOutOfRange" | "sessionTimeoutMs">
+    Pick<ConsumerOptions, "from" | "onBehind" | "sessionTimeoutMs">
   > {
+  /** A name that outlives a restart. */
+  readonly instance: string | undefined;
   readonly follow: boolean;
   readonly printer: MessagePrinter;
   readonly terminal: Terminal;
@@ -28,13 +30,14 @@ export async function consumeInGroup(
   group: string,
   options: GroupConsumption,
 ): Promise<void> {
-  const { follow, printer, terminal, signal, from, onOutOfRange, sessionTimeoutMs } = options;
+  const { follow, printer, terminal, signal, from, onBehind, sessionTimeoutMs, instance } = options;
   const ends = follow ? null : await endOffsets(client, topic);
   const consumer = client.consumer(group, [topic], {
     from,
-    onOutOfRange,
+    onBehind,
     sessionTimeoutMs,
     name: "trilog-consume",
+    ...(instance === undefined ? {} : { instanceId: instance }),
     patienceMs: follow ? Infinity : PATIENCE_MS,
     ...(ends === null ? {} : { until: (_, partition) => ends[partition] ?? 0 }),
   });

@@ -18,6 +18,8 @@ export interface Consumption {
   readonly topic: string;
   readonly partitions: readonly number[];
   readonly position: Position;
+  /** What to do where retention is faster than the reading. */
+  readonly onBehind: "earliest" | "latest" | "fail";
   readonly follow: boolean;
   readonly printer: MessagePrinter;
   readonly signal: AbortSignal;
@@ -52,7 +54,7 @@ export async function consumeLast(
     ends.set(partition, end);
     const kept: Placed[] = [];
     const from = await startOffset(queue, topic, partition, { kind: "before_end", count });
-    for await (const records of recordsBetween(queue, topic, partition, from, end, signal)) {
+    for await (const records of recordsBetween(queue, partition, from, end, options)) {
       for (const record of records) kept.push({ partition, record: copied(record) });
     }
     newest = lastOfBoth(newest, kept, count);
@@ -72,11 +74,12 @@ async function consumePartition(
   queue: Queue,
   partition: number,
   position: Position,
-  { topic, follow, printer, signal }: Consumption,
+  options: Consumption,
 ): Promise<void> {
+  const { topic, follow, printer } = options;
   const end = follow ? Infinity : await queue.offset(topic, partition, "latest");
   const from = await startOffset(queue, topic, partition, position);
-  for await (const records of recordsBetween(queue, topic, partition, from, end, signal)) {
+  for await (const records of recordsBetween(queue, partition, from, end, options)) {
     await printer.print(partition, records);
     if (printer.full) return;
   }
@@ -85,13 +88,12 @@ async function consumePartition(
 /** What is stored from one offset up to another, as it comes; ends early with the signal. */
 async function* recordsBetween(
   queue: Queue,
-  topic: string,
   partition: number,
   from: number,
   end: number,
-  signal: AbortSignal,
+  { topic, onBehind, signal }: Consumption,
 ): AsyncGenerator<readonly BatchRecord[], void, undefined> {
-  const reader = queue.reader(topic, partition, { from });
+  const reader = queue.reader(topic, partition, { from, onBehind });
   while (reader.offset < end && !signal.aborted) {
     const fetched = await unlessAborted(reader.next(), signal);
     if (fetched === null) return;

@@ -173,10 +173,11 @@ function memberLines(
   positions: readonly GroupPosition[],
 ): string[] {
   return tableLines(
-    ["MEMBER", "CLIENT", right("PARTITIONS"), right("SESSION"), right("HEARD")],
-    members.map(({ id, client, sessionTimeoutMs, lastHeardMs }) => [
+    ["MEMBER", "CLIENT", "INSTANCE", right("PARTITIONS"), right("SESSION"), right("HEARD")],
+    members.map(({ id, client, instance, sessionTimeoutMs, lastHeardMs }) => [
       id,
       client || "-",
+      instance ?? "-",
       positions.filter(({ owner }) => owner === id).length,
       roundedDuration(sessionTimeoutMs),
       lastHeardMs === null ? "-" : `${roundedDuration(lastHeardMs)} ago`,

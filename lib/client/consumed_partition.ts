@@ -28,8 +28,10 @@ export interface ConsumedOptions {
   readonly member: string;
   /** Where to begin when the group has committed nothing. */
   readonly from: "earliest" | "latest";
-  /** What to do when retention has dropped the next message. */
-  readonly onOutOfRange: "error" | "earliest" | "latest";
+  /** What to do when the next message is not there any more. */
+  readonly onBehind: "earliest" | "latest" | "fail";
+  /** Whether to commit what is done when the partition is to go. */
+  readonly autoCommit: boolean;
   readonly maxBytes: number;
   readonly patienceMs: number;
   /** How long a partition that moves waits for what was handed out to be committed. */
@@ -45,7 +47,10 @@ export interface ConsumedEvents {
   readonly onNews: (partition: ConsumedPartition) => void;
   /** It is not consumed here any more: given up, or lost to another member. */
   readonly onEnded: (partition: ConsumedPartition) => void;
-  /** The iteration has to end with this. */
+  /**
+   * The program has to hear of this. Where the error is retryable it is tried again; else the
+   * partition rests until a seek.
+   */
   readonly onFailed: (error: TrilogError) => void;
 }
 
@@ -71,6 +76,10 @@ export class ConsumedPartition {
   private nextRecord = 0;
   private handed = 0;
   private started = false;
+  /** Where a seek sent it before it had begun. */
+  private sought: number | null = null;
+  private seeks = 0;
+  private paused = false;
   private done = 0;
   private committed = 0;
   /** What is to be committed, and the work on it. */
@@ -78,8 +87,12 @@ export class ConsumedPartition {
   private committing: Promise<void> | null = null;
   private revoked = false;
   private revokeTimer: Timer | null = null;
+  /** The program's listener to the revocation, until it is done. */
+  private listening: Promise<void> | null = null;
+  private draining = false;
   private finished = false;
-  private resume: (() => void) | null = null;
+  /** Ends what the run waits for. */
+  private wake: (() => void) | null = null;
   private answeredMs: number;
 
   constructor(
@@ -115,7 +128,11 @@ export class ConsumedPartition {
 
   /** Whether {@link take} has something. */
   get hasMessages(): boolean {
-    return !this.ended && !this.revoked && this.nextRecord < this.records.length;
+    return !this.ended && !this.revoked && !this.paused && this.nextRecord < this.records.length;
+  }
+
+  get isPaused(): boolean {
+    return this.paused;
   }
 
   /** Whether something that was handed out is not committed. */
@@ -133,13 +150,34 @@ export class ConsumedPartition {
     const taken = this.records.slice(this.nextRecord, this.nextRecord + count);
     this.nextRecord += taken.length;
     this.handed = taken[taken.length - 1].offset + 1;
-    if (this.nextRecord >= this.records.length) this.goOn();
+    if (this.nextRecord >= this.records.length) this.wakeUp();
     return taken;
   }
 
-  /** Whoever got the messages is done with all of them. */
+  /** The program is done with all that was handed out. */
   settle(): void {
     this.done = this.handed;
+    if (this.revoked && this.options.autoCommit) void this.drain();
+  }
+
+  /** While it is paused nothing is handed out. */
+  setPaused(paused: boolean): void {
+    if (this.paused === paused || this.ended) return;
+    this.paused = paused;
+    this.events.onNews(this);
+  }
+
+  /** Goes on at another offset; what was fetched is dropped, what was handed out counts as done. */
+  seek(offset: number): void {
+    if (this.ended) return;
+    this.seeks += 1;
+    this.records = [];
+    this.nextRecord = 0;
+    this.finished = false;
+    if (this.started) this.handed = this.done = offset;
+    else this.sought = offset;
+    this.events.onNews(this);
+    this.wakeUp();
   }
 
   /** Commits what is done. Rejects with `fenced` where another member has the partition. */
@@ -149,17 +187,24 @@ export class ConsumedPartition {
 
   /**
    * The partition is to go to another member (or is not any more): what was handed out may still
-   * be committed for a while, nothing else is handed out.
+   * be committed for a while, nothing else is handed out. It stays until `listening` has resolved.
    */
-  setRevoked(revoked: boolean): void {
+  setRevoked(revoked: boolean, listening: Promise<void> | null = null): void {
     if (this.revoked === revoked || this.ended) return;
     this.revoked = revoked;
     this.revokeTimer?.cancel();
+    this.listening = listening;
+    listening?.then(() => {
+      if (this.listening !== listening) return;
+      this.listening = null;
+      this.giveUpWhenClean();
+    });
     if (!revoked) {
       if (this.hasMessages) this.events.onNews(this);
       return;
     }
     this.revokeTimer = this.access.clock.after(this.options.revokeMs, () => this.end());
+    if (this.options.autoCommit) void this.drain();
     this.giveUpWhenClean();
     this.events.onNews(this);
   }
@@ -169,12 +214,23 @@ export class ConsumedPartition {
     if (this.ended) return;
     this.revokeTimer?.cancel();
     this.ending.abort();
-    this.goOn();
+    this.wakeUp();
     this.events.onEnded(this);
   }
 
   private giveUpWhenClean(): void {
-    if (this.revoked && !this.uncommitted && this.committing === null) this.end();
+    const clean = !this.uncommitted && this.committing === null;
+    if (this.revoked && clean && this.listening === null) this.end();
+  }
+
+  /** Commits what is done, as often as it takes, while the partition is to go and is not gone. */
+  private async drain(): Promise<void> {
+    if (this.draining) return;
+    this.draining = true;
+    while (!this.ended && this.revoked && this.committed < this.done) {
+      await this.commit().catch(() => sleep(this.access.clock, FIRST_PAUSE_MS));
+    }
+    this.draining = false;
   }
 
   private async commitUpTo(offset: number): Promise<void> {
@@ -189,7 +245,7 @@ export class ConsumedPartition {
       while (this.committed < this.wanted) {
         const offset = this.wanted;
         await this.request(commitMethod, { ...this.claimant(), offset });
-        this.committed = offset;
+        this.committed = Math.max(this.committed, offset);
       }
     } catch (thrown) {
       const error = toTrilogError(thrown);
@@ -204,18 +260,21 @@ export class ConsumedPartition {
     while (!this.ended) {
       try {
         await this.begin();
-        return;
       } catch (thrown) {
-        if (this.ended) return;
-        const error = toTrilogError(thrown);
-        if (GONE.has(error.code)) return this.end();
-        const silentMs = this.access.clock.monotonicMs() - this.answeredMs;
-        if (!error.retryable || silentMs > this.options.patienceMs) {
-          return this.events.onFailed(error);
-        }
-        await sleep(this.access.clock, this.backoff.next());
+        if (!this.ended) await this.recover(toTrilogError(thrown));
       }
     }
+  }
+
+  private async recover(error: TrilogError): Promise<void> {
+    if (GONE.has(error.code)) return this.end();
+    const silentMs = this.access.clock.monotonicMs() - this.answeredMs;
+    const patient = silentMs <= this.options.patienceMs;
+    if (error.retryable && patient) return await sleep(this.access.clock, this.backoff.next());
+    this.events.onFailed(error);
+    if (!error.retryable) return await this.woken();
+    this.answered();
+    await sleep(this.access.clock, this.backoff.next());
   }
 
   /** Claims the partition and consumes it until it is given up. */
@@ -223,12 +282,19 @@ export class ConsumedPartition {
     const { offset } = await this.request(claimMethod, { ...this.claimant(), born: this.born });
     if (this.ended) return;
     // After an outage it goes on behind what was handed out under this claim already.
-    if (!this.started) {
-      if (offset === null) await this.startAtBound(this.options.from);
-      else this.startAt(offset);
-      this.started = true;
+    if (!this.started) await this.startBehind(offset);
+    while (!this.ended) await this.readOn();
+  }
+
+  /** Begins at the committed offset, or where a seek has sent it meanwhile. */
+  private async startBehind(committed: number | null): Promise<void> {
+    if (committed !== null) this.startAt(committed);
+    else if (this.sought === null) await this.startAtBound(this.options.from);
+    if (this.sought !== null) {
+      this.startAt(this.sought);
+      this.committed = this.wanted = committed ?? -1;
     }
-    await this.consume();
+    this.started = true;
   }
 
   private startAt(offset: number): void {
@@ -241,7 +307,9 @@ export class ConsumedPartition {
 
   /** `latest` is committed at once: else the next owner would begin at a later end. */
   private async startAtBound(at: "earliest" | "latest"): Promise<void> {
+    const { seeks } = this;
     const { offset } = await this.request(listOffsetsMethod, { at, timeMs: 0 });
+    if (seeks !== this.seeks) return;
     this.startAt(offset);
     if (at === "latest") {
       this.committed = -1;
@@ -249,7 +317,9 @@ export class ConsumedPartition {
     }
   }
 
-  private async consume(): Promise<void> {
+  /** Reads from where it stands until it has ended or a seek sends it elsewhere. */
+  private async readOn(): Promise<void> {
+    const { seeks } = this;
     const { maxBytes, until, signal } = this.options;
     const end = until(this.topic, this.partition);
     const reader = new PartitionReader(this.access, this.topic, this.partition, {
@@ -258,21 +328,26 @@ export class ConsumedPartition {
       patienceMs: REQUEST_MS,
       signal,
     });
-    while (!this.ended && reader.offset < end) {
+    while (!this.ended && seeks === this.seeks) {
+      if (reader.offset >= end) {
+        this.finished = true;
+        this.events.onNews(this);
+        await this.woken();
+        continue;
+      }
       const records = await this.fetch(reader);
+      if (this.ended || seeks !== this.seeks) return;
       this.records = records.filter(({ offset }) => offset < end);
       this.nextRecord = 0;
       if (this.records.length > 0) await this.handOut();
     }
-    this.finished = true;
-    this.events.onNews(this);
   }
 
   private async fetch(reader: PartitionReader): Promise<readonly BatchRecord[]> {
     try {
-      const { records } = await reader.next();
+      const fetched = await this.unlessWoken(reader.next());
       this.answered();
-      return records;
+      return fetched?.records ?? [];
     } catch (thrown) {
       const error = toTrilogError(thrown);
       if (error.code !== "offset_out_of_range" || this.ended) throw error;
@@ -283,31 +358,49 @@ export class ConsumedPartition {
 
   /** Retention was faster than this group, or what it had committed was lost in a recovery. */
   private async skipTo(reader: PartitionReader, error: TrilogError): Promise<void> {
-    const { onOutOfRange, group } = this.options;
-    if (onOutOfRange === "error") {
+    const { onBehind, group } = this.options;
+    if (onBehind === "fail") {
       throw new TrilogError(
         "offset_out_of_range",
         `Cannot consume ${this.topic}/${this.partition} at offset ${reader.offset} for group ` +
-          `${group}: the message is not there; go on with onOutOfRange or reset the group`,
+          `${group}: the message is not there any more; choose another onBehind, seek, or reset the group`,
         { cause: error },
       );
     }
-    await this.startAtBound(onOutOfRange);
+    await this.startAtBound(onBehind);
     reader.seek(this.handed);
   }
 
   /** Waits until everything that was fetched was handed out. */
   private async handOut(): Promise<void> {
-    const taken = new Promise<void>((resolve) => {
-      this.resume = resolve;
-    });
+    const taken = this.woken();
     this.events.onNews(this);
     await taken;
   }
 
-  private goOn(): void {
-    this.resume?.();
-    this.resume = null;
+  /** Resolves when all messages are taken, after a seek, and at the end. */
+  private woken(): Promise<void> {
+    if (this.ended) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.wake = resolve;
+    });
+  }
+
+  /** What `work` comes to, or null where a seek or the end comes first. */
+  private async unlessWoken<T>(work: Promise<T>): Promise<T | null> {
+    const { promise, resolve, reject } = Promise.withResolvers<T | null>();
+    this.wake = () => resolve(null);
+    work.then(resolve, reject);
+    try {
+      return await promise;
+    } finally {
+      this.wake = null;
+    }
+  }
+
+  private wakeUp(): void {
+    this.wake?.();
+    this.wake = null;
   }
 
   private claimant() {

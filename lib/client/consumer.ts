@@ -8,59 +8,21 @@ import type { Timer } from "../base/clock.ts";
 import { toTrilogError, TrilogError } from "../base/errors.ts";
 import type { BatchRecord } from "../batch/batch_reader.ts";
 import { ConsumedPartition, type PartitionRequests } from "./consumed_partition.ts";
+import {
+  type ConsumerOptions,
+  type ConsumerSettings,
+  consumerSettings,
+  type StopOptions,
+  type TopicPartition,
+} from "./consumer_options.ts";
 import { GroupMembership, type ManagersAccess } from "./group_membership.ts";
 import { type Message, type MessageBatch, messageOf } from "./message.ts";
-import type { AssignmentStrategy, GroupAssignment } from "./protocol.ts";
+import { wholeOption } from "./options.ts";
+import type { GroupAssignment } from "./protocol.ts";
+import { RebalanceListeners } from "./rebalance_listeners.ts";
 
 /** What a consumer needs of its client; tests put a cluster of their own behind it. */
 export type ConsumerAccess = PartitionRequests & ManagersAccess;
-
-/** Options of a consumer; all have defaults. */
-export interface ConsumerOptions {
-  /** Where to begin in partitions in which the group has committed nothing. Default `earliest`. */
-  readonly from?: "earliest" | "latest";
-  /**
-   * What to do where retention has dropped the next message: end with `offset_out_of_range` (the
-   * default), or go on at the partition's `earliest` or `latest` message.
-   */
-  readonly onOutOfRange?: "error" | "earliest" | "latest";
-  /**
-   * Commits by itself what was done, about every `autoCommitMs`, and at the end. A message is done
-   * when the next one is asked for. Default true; false leaves it to {@link Consumer.commit}.
-   */
-  readonly autoCommit?: boolean;
-  /** Milliseconds; default 1,000. */
-  readonly autoCommitMs?: number;
-  /** How partitions are divided; the same for all members. Default `round_robin`. */
-  readonly strategy?: AssignmentStrategy;
-  /**
-   * A member that the managers do not hear for this long loses its partitions, in milliseconds.
-   * From 1,000 to 300,000; default 10,000.
-   */
-  readonly sessionTimeoutMs?: number;
-  /**
-   * How long a partition that goes to another member waits for the messages that were handed out
-   * to be committed, in milliseconds. Default 5,000.
-   */
-  readonly revokeMs?: number;
-  /** Bytes that are fetched of a partition at once. Default 256 KiB. */
-  readonly maxBytes?: number;
-  /** Time without any answer after which consuming ends, in milliseconds. Default: never. */
-  readonly patienceMs?: number;
-  /** Name of this program, for `group describe`. Default empty. */
-  readonly name?: string;
-  /**
-   * Offset at which a partition's messages are enough. When the consumer has handed out all there
-   * are below it in all its partitions, the iteration ends. Default: it never does.
-   */
-  readonly until?: (topic: string, partition: number) => number;
-}
-
-/** How to stop. */
-export interface StopOptions {
-  /** The message or batch handed out last failed: it is not committed, and delivered again. */
-  readonly failed?: boolean;
-}
 
 interface Taken {
   readonly topic: string;
@@ -68,11 +30,6 @@ interface Taken {
   /** At least one. */
   readonly records: readonly BatchRecord[];
 }
-
-const COMMIT_MS = 1_000;
-const SESSION_MS = 10_000;
-const REVOKE_MS = 5_000;
-const MAX_BYTES = 256 * 1024;
 
 /**
  * A member of a consumer group. Iterate over it (or call {@link Consumer.next}) in one place only,
@@ -83,13 +40,16 @@ export class Consumer implements AsyncIterable<Message> {
   private readonly partitions = new Map<string, ConsumedPartition>();
   private readonly ready = new Set<ConsumedPartition>();
   private readonly stopped = new AbortController();
-  private readonly autoCommit: boolean;
   private readonly hasEnd: boolean;
-  private readonly settings: Required<ConsumerOptions>;
+  private readonly settings: ConsumerSettings;
+  private readonly listeners: RebalanceListeners;
   private member = "";
   private started = false;
   private stopping: Promise<void> | null = null;
+  /** Why it will not go on. */
   private failure: TrilogError | null = null;
+  /** Faults of partitions and listeners that the program has not heard of. */
+  private readonly faults: unknown[] = [];
   /** What was handed out and lost before it was committed, until {@link commit} says so. */
   private lost: TrilogError | null = null;
   /** Partition of the messages handed out last. */
@@ -104,28 +64,17 @@ export class Consumer implements AsyncIterable<Message> {
     readonly topics: readonly string[],
     options: ConsumerOptions = {},
   ) {
-    this.autoCommit = options.autoCommit ?? true;
     this.hasEnd = options.until !== undefined;
-    this.settings = {
-      from: options.from ?? "earliest",
-      onOutOfRange: options.onOutOfRange ?? "error",
-      autoCommit: this.autoCommit,
-      autoCommitMs: options.autoCommitMs ?? COMMIT_MS,
-      strategy: options.strategy ?? "round_robin",
-      sessionTimeoutMs: options.sessionTimeoutMs ?? SESSION_MS,
-      revokeMs: options.revokeMs ?? REVOKE_MS,
-      maxBytes: options.maxBytes ?? MAX_BYTES,
-      patienceMs: options.patienceMs ?? Infinity,
-      name: options.name ?? "",
-      until: options.until ?? (() => Infinity),
-    };
-    const { strategy, sessionTimeoutMs, name: client, patienceMs } = this.settings;
+    this.settings = consumerSettings(options);
+    this.listeners = new RebalanceListeners(options, (error) => this.fault(error));
+    const { strategy, sessionTimeoutMs, name: client, instanceId, patienceMs } = this.settings;
     this.membership = new GroupMembership(access, {
       group,
       topics,
       strategy,
       sessionTimeoutMs,
       client,
+      instance: instanceId,
       patienceMs,
       onAssigned: (assignment, member) => this.take(assignment, member),
       onExpelled: () => this.loseAll(),
@@ -135,22 +84,25 @@ export class Consumer implements AsyncIterable<Message> {
   }
 
   /** The partitions it consumes at the moment, by topic and number. */
-  get assigned(): readonly { readonly topic: string; readonly partition: number }[] {
-    return [...this.partitions.values()].map(({ topic, partition }) => ({ topic, partition }))
-      .sort((left, right) =>
-        left.topic === right.topic
-          ? left.partition - right.partition
-          : left.topic < right.topic
-          ? -1
-          : 1
-      );
+  get assigned(): readonly TopicPartition[] {
+    return placesOf(this.partitions.values());
+  }
+
+  /** Those of them that are paused. */
+  get paused(): readonly TopicPartition[] {
+    return placesOf([...this.partitions.values()].filter(({ isPaused }) => isPaused));
   }
 
   /**
    * The next message; null when the consumer was stopped, or has reached its `until`. To ask for
-   * it says that the one before is done. Rejects with `no_such_topic` where it cannot join,
-   * `offset_out_of_range`, or `unavailable` when nobody answered for the consumer's patience; it
-   * does not go on then. A topic that is deleted later just has no more messages.
+   * it says that the one before is done.
+   *
+   * Rejects once for each partition that fails, however much the others have: with
+   * `offset_out_of_range` (see `onBehind`), or with `unavailable` when its brokers did not answer
+   * for the consumer's patience. The next call goes on with the other partitions. Rejects each time
+   * when the consumer cannot go on at all: with `no_such_topic` or `invalid_argument` where it
+   * cannot join, with `fenced` when another process has its `instanceId`, with `unavailable` when
+   * no manager answered for its patience. A topic that is deleted later has no more messages.
    */
   async next(): Promise<Message | null> {
     const taken = await this.takeNext(1);
@@ -159,6 +111,7 @@ export class Consumer implements AsyncIterable<Message> {
 
   /** The same with all messages that were fetched of a partition, or the first `most` of them. */
   async nextBatch(most: number = Infinity): Promise<MessageBatch | null> {
+    if (most !== Infinity) wholeOption("most", most, 1);
     const taken = await this.takeNext(most);
     if (taken === null) return null;
     const { topic, partition, records } = taken;
@@ -185,6 +138,32 @@ export class Consumer implements AsyncIterable<Message> {
   }
 
   /**
+   * Hands out nothing more of these partitions, or of all that are assigned, until
+   * {@link Consumer.resume}. They stay this member's. A partition that went away and came back is
+   * not paused. Throws `invalid_argument` for one that is not assigned.
+   */
+  pause(partitions: readonly TopicPartition[] = this.assigned): void {
+    for (const partition of this.find("pause", partitions)) partition.setPaused(true);
+  }
+
+  /** Ends {@link Consumer.pause} for these partitions, or all that are assigned. */
+  resume(partitions: readonly TopicPartition[] = this.assigned): void {
+    for (const partition of this.find("resume", partitions)) partition.setPaused(false);
+  }
+
+  /**
+   * Goes on at another offset of an assigned partition, which what was handed out of it counts as
+   * done for. It also mends a partition that failed with `offset_out_of_range`. While a member has
+   * a partition its committed offset only rises: after a seek back, commits count again from where
+   * they had come to. `trilog group reset` moves the group itself. Throws `invalid_argument`.
+   */
+  seek(topic: string, partition: number, offset: number): void {
+    wholeOption("offset", offset, 0);
+    const [found] = this.find("seek in", [{ topic, partition }]);
+    found.seek(offset);
+  }
+
+  /**
    * Commits everything that was handed out: it counts as done. Rejects with `fenced` where some of
    * it belongs to another member by now, who will deliver it again; the rest is committed.
    */
@@ -197,23 +176,25 @@ export class Consumer implements AsyncIterable<Message> {
   }
 
   /**
-   * Ends the iteration and leaves the group, so that the others go on at once. With `autoCommit`
-   * everything that was handed out counts as done and is committed before, except what has
-   * `failed`. Rejects where the commit failed; it has left all the same.
+   * Ends the iteration and leaves the group, so that the others go on at once (but see
+   * `instanceId`). With `autoCommit` everything that was handed out counts as done and is committed
+   * before, except what has `failed`. Rejects where the commit failed; it has left all the same.
    */
   stop(options: StopOptions = {}): Promise<void> {
-    return this.stopping ??= this.end(options.failed ?? false);
+    return this.stopping ??= this.end(options);
   }
 
   /** Commits what is done, then leaves whatever happened. */
-  private async end(failed: boolean): Promise<void> {
+  private async end({ failed = false, leave }: StopOptions): Promise<void> {
     this.timer?.cancel();
     this.wakeUp();
     try {
       if (!failed) this.inHand?.settle();
-      if (this.autoCommit) await this.commitDone();
+      const { clock } = this.access;
+      await this.listeners.revokedAtLast(this.heldPlaces(), clock, this.settings.revokeMs);
+      if (this.settings.autoCommit) await this.commitDone();
     } finally {
-      await this.membership.leave();
+      await this.membership.leave(leave ?? this.settings.instanceId === null);
       for (const partition of [...this.partitions.values()]) partition.end();
       this.stopped.abort();
     }
@@ -223,13 +204,13 @@ export class Consumer implements AsyncIterable<Message> {
   private async takeNext(count: number): Promise<Taken | null> {
     this.start();
     this.inHand?.settle();
-    if (this.autoCommit && this.inHand?.isRevoked) this.commitQuietly(this.inHand);
     this.inHand = null;
     for (;;) {
       if (this.stopping !== null) return null;
+      if (this.faults.length > 0) throw this.faults.shift();
+      if (this.failure !== null) throw this.failure;
       const [partition] = this.ready;
       if (partition === undefined || !this.membership.isSure()) {
-        if (this.failure !== null) throw this.failure;
         if (this.isFinished()) return null;
         await this.news();
         continue;
@@ -248,7 +229,7 @@ export class Consumer implements AsyncIterable<Message> {
     if (this.started || this.stopping !== null) return;
     this.started = true;
     this.membership.start();
-    if (this.autoCommit) this.commitLater();
+    if (this.settings.autoCommit) this.commitLater();
   }
 
   /** Whether it has an end and has come there in everything that is its own. */
@@ -291,18 +272,26 @@ export class Consumer implements AsyncIterable<Message> {
     for (const partition of [...this.partitions.values()]) {
       if (granted.get(partition.groupId)?.generation !== partition.generation) partition.end();
     }
+    const added: ConsumedPartition[] = [];
+    const revoked: ConsumedPartition[] = [];
     for (const grant of granted.values()) {
       const known = this.partitions.get(grant.groupId);
-      if (known !== undefined) known.setRevoked(grant.revoked);
+      if (known !== undefined && grant.revoked && !known.isRevoked) revoked.push(known);
+      else if (known !== undefined) known.setRevoked(grant.revoked);
       else if (this.membership.hasReleased(grant)) continue;
       else if (grant.revoked) this.membership.release(grant);
-      else this.consume(grant);
+      else added.push(this.consumed(grant));
     }
+    const heard = this.listeners.revoked(placesOf(revoked));
+    for (const partition of revoked) partition.setRevoked(true, heard);
+    const admitted = this.listeners.assigned(placesOf(added));
+    if (admitted === null) { for (const partition of added) partition.start(); }
+    else admitted.then(() => added.forEach((partition) => partition.start()));
     this.wakeUp();
   }
 
-  /** Begins with a partition. */
-  private consume(grant: GroupAssignment["partitions"][number]): void {
+  /** A partition that is new here. */
+  private consumed(grant: GroupAssignment["partitions"][number]): ConsumedPartition {
     const partition = new ConsumedPartition(this.access, grant, {
       ...this.settings,
       group: this.group,
@@ -315,10 +304,10 @@ export class Consumer implements AsyncIterable<Message> {
         this.wakeUp();
       },
       onEnded: (partition) => this.ended(partition),
-      onFailed: (error) => this.fail(error),
+      onFailed: (error) => this.fault(error),
     });
     this.partitions.set(grant.groupId, partition);
-    partition.start();
+    return partition;
   }
 
   /** A partition was given up or lost. */
@@ -326,14 +315,17 @@ export class Consumer implements AsyncIterable<Message> {
     this.partitions.delete(partition.groupId);
     this.ready.delete(partition);
     if (this.inHand === partition) this.inHand = null;
-    if (partition.uncommitted && !this.autoCommit) {
+    if (partition.uncommitted && !this.settings.autoCommit) {
       this.lost = new TrilogError(
         "fenced",
         `Cannot commit in ${partition.topic}/${partition.partition} for group ${this.group}: ` +
           "the partition has gone to another member",
       );
     }
-    if (this.stopping === null) this.membership.release(partition);
+    if (this.stopping === null) {
+      this.membership.release(partition);
+      if (!partition.isRevoked) this.listeners.lost(partition);
+    }
     this.wakeUp();
   }
 
@@ -342,10 +334,35 @@ export class Consumer implements AsyncIterable<Message> {
     for (const partition of [...this.partitions.values()]) partition.end();
   }
 
-  /** What was fetched is handed out yet, then the iteration ends with this. */
+  /** The iteration is over. */
   private fail(error: TrilogError): void {
     this.failure ??= error;
     this.wakeUp();
+  }
+
+  /** The program hears of this before the next message. */
+  private fault(error: unknown): void {
+    this.faults.push(error);
+    this.wakeUp();
+  }
+
+  /** Places of what is not on its way to another member already. */
+  private heldPlaces(): readonly TopicPartition[] {
+    return placesOf([...this.partitions.values()].filter(({ isRevoked }) => !isRevoked));
+  }
+
+  private find(act: string, places: readonly TopicPartition[]): ConsumedPartition[] {
+    return places.map(({ topic, partition }) => {
+      const found = [...this.partitions.values()].find((one) =>
+        one.topic === topic && one.partition === partition
+      );
+      if (found !== undefined) return found;
+      const state = "it is not assigned to this consumer";
+      throw new TrilogError(
+        "invalid_argument",
+        `Cannot ${act} ${topic}/${partition}: ${state}`,
+      );
+    });
   }
 
   /** Resolves when there may be something to hand out, or none any more. */
@@ -360,4 +377,16 @@ export class Consumer implements AsyncIterable<Message> {
     this.wake?.();
     this.wake = null;
   }
+}
+
+/** By topic and number. */
+function placesOf(partitions: Iterable<TopicPartition>): readonly TopicPartition[] {
+  return [...partitions].map(({ topic, partition }) => ({ topic, partition }))
+    .sort((left, right) =>
+      left.topic === right.topic
+        ? left.partition - right.partition
+        : left.topic < right.topic
+        ? -1
+        : 1
+    );
 }

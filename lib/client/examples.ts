@@ -59,7 +59,7 @@ export class MyProducer {
   }
 }
 
-/** Receives the texts of some topics, each once among all consumers of the same group. */
+/** Receives the texts of some topics: each goes to one consumer of the group, at least once. */
 export class MyConsumer {
   private readonly client: Client;
   private readonly consumer: Consumer;

@@ -33,6 +33,8 @@ export interface MembershipOptions {
   readonly sessionTimeoutMs: number;
   /** For people: which program this is. */
   readonly client: string;
+  /** Name of its place in the group; null for none. */
+  readonly instance: string | null;
   /** Time without any answer from the managers after which it fails, in milliseconds. */
   readonly patienceMs: number;
   /** A newer assignment of the member of that name: called in order of generation. */
@@ -65,6 +67,7 @@ export class GroupMembership {
   private untold = false;
   private telling = false;
   private stopped = false;
+  private departs = true;
   private heardMs: number;
   /** When this process was last seen awake, and when it last found that it had been asleep. */
   private awakeMs: number;
@@ -112,13 +115,17 @@ export class GroupMembership {
     return this.released.get(groupId)?.generation === generation;
   }
 
-  /** Leaves the group. What fails is left to the session timeout. */
-  async leave(): Promise<void> {
+  /**
+   * Ends the membership here. With `depart` the group hears of it at once (what fails is left to
+   * the session timeout); without, the partitions wait for the next member of the same instance.
+   */
+  async leave(depart: boolean): Promise<void> {
     this.stopped = true;
+    this.departs = depart;
     this.timer?.cancel();
     const member = this.member ?? this.joining;
     this.member = null;
-    if (member !== null) await this.depart(member);
+    if (member !== null && depart) await this.depart(member);
   }
 
   private async run(): Promise<void> {
@@ -135,11 +142,11 @@ export class GroupMembership {
   }
 
   private async join(): Promise<void> {
-    const { group, topics, strategy, sessionTimeoutMs, client } = this.options;
+    const { group, topics, strategy, sessionTimeoutMs, client, instance } = this.options;
     const member = this.joining ??= this.access.newRequestId();
-    const request = { group, member, client, topics, strategy, sessionTimeoutMs };
+    const request = { group, member, client, topics, strategy, sessionTimeoutMs, instance };
     await this.access.managers.request(joinGroupMethod, request, JOIN_MS);
-    if (this.stopped) return await this.depart(member);
+    if (this.stopped) return this.departs ? await this.depart(member) : undefined;
     this.joining = null;
     this.member = member;
   }
@@ -168,10 +175,11 @@ export class GroupMembership {
   }
 
   private async beat(member: string, maxWaitMs: number): Promise<void> {
-    const { group } = this.options;
+    const { group, instance } = this.options;
     const request = {
       group,
       member,
+      instance,
       generation: this.assignment?.generation ?? 0,
       released: [...this.released.values()],
       maxWaitMs,
@@ -226,20 +234,27 @@ export class GroupMembership {
   private async recover(error: TrilogError): Promise<boolean> {
     if (this.stopped) return false;
     if (error.code === "no_such_member" || error.code === "no_such_group") {
-      this.member = null;
-      this.assignment = null;
-      this.options.onExpelled();
-      this.released.clear();
-      this.endDoubt();
+      this.loseAll();
       return true;
     }
     const silentMs = this.access.clock.monotonicMs() - this.heardMs;
     if (!error.retryable || silentMs > this.options.patienceMs) {
       this.stopped = true;
+      this.timer?.cancel();
+      // Another process has its place: it must not go on beside it, nor come back.
+      if (error.code === "fenced") this.loseAll();
       this.options.onFailed(error);
       return false;
     }
     await sleep(this.access.clock, this.backoff.next());
     return true;
+  }
+
+  private loseAll(): void {
+    this.member = null;
+    this.assignment = null;
+    this.options.onExpelled();
+    this.released.clear();
+    this.endDoubt();
   }
 }

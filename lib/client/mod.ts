@@ -66,7 +66,7 @@
  * const client = await Client.connect({ bootstrap: bootstrap.split(",") });
  * const consumer = client.consumer("audit", ["orders"], {
  *   autoCommit: false,
- *   onOutOfRange: "earliest", // where retention was faster, go on with what there is
+ *   onBehind: "earliest", // where retention was faster, go on with what there is
  * });
  * const stored = new Map<string, Uint8Array | null>();
  * for await (const { topic, partition, messages } of consumer.batches()) {
@@ -109,7 +109,13 @@ export type { BatchRecord } from "../batch/batch_reader.ts";
 export type { RecordHeader } from "../batch/batch_writer.ts";
 export { type Compression, compressionCodes } from "../batch/compression.ts";
 export { Client, type ClientOptions } from "./client.ts";
-export { Consumer, type ConsumerOptions, type StopOptions } from "./consumer.ts";
+export { Consumer } from "./consumer.ts";
+export type {
+  ConsumerOptions,
+  PartitionListener,
+  StopOptions,
+  TopicPartition,
+} from "./consumer_options.ts";
 export type { Message, MessageBatch } from "./message.ts";
 export type { BytesOrText, OutgoingHeader, OutgoingMessage } from "./outgoing.ts";
 export { type Fetched, PartitionReader, type ReaderOptions } from "./partition_reader.ts";

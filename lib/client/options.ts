@@ -3,6 +3,9 @@
 import { TrilogError } from "../base/errors.ts";
 import { parseAddress } from "../net/address.ts";
 
+/** Timers of the system take 31 bits; a longer one would fire at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /** `value` where it is a number of at least `least`; throws `invalid_argument` where it is not. */
 export function numberOption(name: string, value: number, least: number): number {
   if (typeof value === "number" && value >= least) return value;
@@ -13,6 +16,11 @@ export function numberOption(name: string, value: number, least: number): number
 export function wholeOption(name: string, value: number, least: number): number {
   if (Number.isSafeInteger(value) && value >= least) return value;
   throw invalidOption(name, value, `a whole number of at least ${least}`);
+}
+
+/** A time in milliseconds as {@link numberOption} takes it, no longer than a timer can wait. */
+export function durationOption(name: string, value: number, least: number): number {
+  return Math.min(numberOption(name, value, least), LONGEST_TIMER_MS);
 }
 
 /** `value` where it is one of `choices`; throws `invalid_argument` where it is not. */

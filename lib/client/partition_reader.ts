@@ -5,14 +5,22 @@
 
 import { toTrilogError, TrilogError } from "../base/errors.ts";
 import { type BatchRecord, recordsOf } from "../batch/batch_reader.ts";
+import type { PartitionRequest } from "./access.ts";
 import type { Client } from "./client.ts";
 import { type Message, messageOf } from "./message.ts";
-import { type FetchAnswer, fetchMethod } from "./protocol.ts";
+import { choiceOption, wholeOption } from "./options.ts";
+import { type FetchAnswer, fetchMethod, listOffsetsMethod, type Method } from "./protocol.ts";
 
 /** Where and how to read; all but `from` have defaults. */
 export interface ReaderOptions {
   /** Offset of the first message wanted. */
   readonly from: number;
+  /**
+   * What to do where the next message is not there any more (retention dropped it, or it was lost
+   * in a recovery): reject with `offset_out_of_range` (`fail`, the default), or go on at the
+   * partition's `earliest` or `latest` message.
+   */
+  readonly onBehind?: "earliest" | "latest" | "fail";
   /** Bytes asked for at once. Default 1 MiB. */
   readonly maxBytes?: number;
   /** Longest time the broker may wait for a message, in milliseconds. Default 500. */
@@ -51,7 +59,8 @@ export class PartitionReader implements AsyncIterable<Message> {
     readonly partition: number,
     private readonly options: ReaderOptions,
   ) {
-    this.position = options.from;
+    this.position = wholeOption("from", options.from, 0);
+    choiceOption("onBehind", options.onBehind ?? "fail", ["earliest", "latest", "fail"]);
   }
 
   /** Offset of the next message that {@link next} gives. */
@@ -61,29 +70,52 @@ export class PartitionReader implements AsyncIterable<Message> {
 
   /** Goes on at another offset. */
   seek(offset: number): void {
-    this.position = offset;
+    this.position = wholeOption("offset", offset, 0);
     this.drop();
   }
 
   /**
-   * The next messages. Rejects with `offset_out_of_range` where retention has dropped the position
-   * (`seek` to the partition's earliest offset goes on), with `no_such_topic`, or with
-   * `unavailable` when nobody answered for the reader's patience.
+   * The next messages. Rejects with `offset_out_of_range` (see `onBehind`; `seek` goes on), with
+   * `no_such_topic`, or with `unavailable` when no broker answered for the reader's patience; the
+   * next call asks again. One call at a time.
    */
   async next(): Promise<Fetched> {
     const asked = this.position;
-    const answer = await (this.ahead ?? this.fetch(asked));
-    this.ahead = null;
+    const answer = await this.answerAt(asked);
     const records: BatchRecord[] = [];
+    // A seek came meanwhile: what was asked for is not wanted any more.
+    if (this.position !== asked) return this.fetched(records, answer);
     for (const batch of answer.batches) {
       for (const record of recordsOf(batch)) {
         if (record.offset >= asked) records.push(record);
       }
     }
     if (records.length > 0) this.position = records[records.length - 1].offset + 1;
-    const { startOffset, endOffset } = answer;
-    if (this.position < endOffset) this.fetchAhead();
+    if (this.position < answer.endOffset) this.fetchAhead();
+    return this.fetched(records, answer);
+  }
+
+  private fetched(
+    records: readonly BatchRecord[],
+    { startOffset, endOffset }: FetchAnswer,
+  ): Fetched {
     return { records, partition: this.partition, startOffset, endOffset };
+  }
+
+  /** What was fetched ahead or is fetched now; elsewhere where the option says so. */
+  private async answerAt(asked: number): Promise<FetchAnswer> {
+    const { ahead } = this;
+    this.ahead = null;
+    try {
+      return await (ahead ?? this.fetch(asked));
+    } catch (thrown) {
+      const { onBehind = "fail" } = this.options;
+      const { code } = toTrilogError(thrown);
+      if (code !== "offset_out_of_range" || onBehind === "fail") throw thrown;
+      const { offset } = await this.request(listOffsetsMethod, { at: onBehind, timeMs: 0 });
+      if (this.position === asked) this.position = offset;
+      return { batches: [], startOffset: offset, endOffset: offset };
+    }
   }
 
   /** The messages one by one, without an end; rejects where {@link next} does. */
@@ -108,17 +140,27 @@ export class PartitionReader implements AsyncIterable<Message> {
 
   /** One request, repeated until somebody answered. */
   private async fetch(offset: number): Promise<FetchAnswer> {
-    const { maxBytes = MAX_BYTES, maxWaitMs = MAX_WAIT_MS, patienceMs = PATIENCE_MS } =
-      this.options;
+    const { maxBytes = MAX_BYTES, maxWaitMs = MAX_WAIT_MS } = this.options;
     const request = { offset, maxBytes, minBytes: 1, maxWaitMs, isolation: "committed" as const };
+    return await this.request(fetchMethod, request, maxWaitMs);
+  }
+
+  private async request<Request extends PartitionRequest, Answer>(
+    method: Method<Request, Answer>,
+    request: Omit<Request, keyof PartitionRequest>,
+    extraMs = 0,
+  ): Promise<Answer> {
+    const { patienceMs = PATIENCE_MS, signal } = this.options;
+    const deadlineMs = patienceMs + extraMs;
+    const { topic, partition } = this;
     try {
       return await this.client.partitionRequest(
-        this.topic,
-        this.partition,
-        fetchMethod,
+        topic,
+        partition,
+        method,
         request,
-        patienceMs + maxWaitMs,
-        this.options.signal,
+        deadlineMs,
+        signal,
       );
     } catch (thrown) {
       const error = toTrilogError(thrown);

@@ -8,7 +8,7 @@ import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { type Compression, compressions } from "../batch/compression.ts";
 import type { PartitionAccess } from "./access.ts";
-import { choiceOption, numberOption } from "./options.ts";
+import { choiceOption, durationOption, numberOption } from "./options.ts";
 import { encodeMessage, type OutgoingMessage } from "./outgoing.ts";
 import { Partitioner } from "./partitioner.ts";
 import { ProducerLane } from "./producer_lane.ts";
@@ -63,7 +63,7 @@ export class Producer {
   constructor(private readonly client: PartitionAccess, options: ProducerOptions) {
     const batchBytes = numberOption("batchBytes", options.batchBytes ?? 64 * 1024, 1);
     this.settings = {
-      lingerMs: numberOption("lingerMs", options.lingerMs ?? 5, 0),
+      lingerMs: durationOption("lingerMs", options.lingerMs ?? 5, 0),
       batchBytes: Math.min(batchBytes, limits.batchBytes),
       compression: choiceOption("compression", options.compression ?? "none", compressions),
       acks: choiceOption("acks", options.acks ?? "quorum", ["quorum", "leader"]),

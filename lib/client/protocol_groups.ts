@@ -41,6 +41,11 @@ export interface JoinGroupRequest {
   readonly strategy: AssignmentStrategy;
   /** A member not heard for this long is expelled; `limits.shortestSessionMs` and longer. */
   readonly sessionTimeoutMs: number;
+  /**
+   * Name of a place in the group: the member takes over what the last member of that name has, and
+   * fences it. Null for none.
+   */
+  readonly instance: string | null;
 }
 
 /** The group's number of changes so far, in a count that all groups share. */
@@ -58,6 +63,7 @@ export const joinGroupMethod = method<JoinGroupRequest, GroupGeneration>(
     topics: list(name),
     strategy,
     sessionTimeoutMs: whole,
+    instance: nullable(name),
   }),
   groupGeneration,
 );
@@ -81,6 +87,8 @@ export interface GroupHeartbeatRequest {
   readonly released: readonly GrantedPartition[];
   /** The answer may be held back this long while there is no newer assignment. */
   readonly maxWaitMs: number;
+  /** What it joined under. */
+  readonly instance: string | null;
 }
 
 export interface AssignedPartition extends GrantedPartition {
@@ -109,7 +117,10 @@ export interface GroupAssignment {
   readonly pending: number;
 }
 
-/** Refused with `no_such_member` where the member was expelled: it has nothing any more. */
+/**
+ * Refused with `no_such_member` where the member was expelled, and with `fenced` where another one
+ * took its instance over: it has nothing any more.
+ */
 export const groupHeartbeatMethod = method<GroupHeartbeatRequest, GroupAssignment>(
   "manager.group_heartbeat",
   record<GroupHeartbeatRequest>({
@@ -118,6 +129,7 @@ export const groupHeartbeatMethod = method<GroupHeartbeatRequest, GroupAssignmen
     generation: whole,
     released: list(grantedPartition),
     maxWaitMs: whole,
+    instance: nullable(name),
   }),
   record<GroupAssignment>({
     generation: whole,
@@ -188,6 +200,8 @@ export interface MemberDescription {
   readonly client: string;
   readonly topics: readonly string[];
   readonly sessionTimeoutMs: number;
+  /** Name of its place in the group; null where it has none. */
+  readonly instance: string | null;
   /** Milliseconds since its last heartbeat; null where none came to this leader yet. */
   readonly lastHeardMs: number | null;
 }
@@ -220,6 +234,7 @@ export const describeGroupMethod = method<DescribeGroupRequest, GroupDescription
       client: label,
       topics: list(name),
       sessionTimeoutMs: whole,
+      instance: nullable(name),
       lastHeardMs: nullable(whole),
     })),
     partitions: list(record<OwnedDescription>({

@@ -25,7 +25,6 @@ import {
 import type { Call } from "../net/rpc.ts";
 import type { Command } from "./command.ts";
 import { GroupLiveness } from "./group_liveness.ts";
-import type { ConsumerGroup } from "./group_records.ts";
 import { deletedOffsets, deleteGroup, expireGroups, isExpired } from "./group_removal.ts";
 import { assignmentView, descriptionView, groupSummaries } from "./group_views.ts";
 import {
@@ -133,7 +132,7 @@ export class GroupDesk {
     const { group, member, generation } = request;
     requireLeadership("take heartbeat");
     if (!this.isMember(group, member)) await barrier(call, false);
-    this.requireMember(group, member);
+    this.requireMember(request);
     this.liveness.heard(group, member, clock.monotonicMs());
     await this.release(request, call);
     const nothingNew = () => machine.state.groups.get(group)?.generation === generation;
@@ -142,7 +141,7 @@ export class GroupDesk {
     // A deposed leader must not say who is a member, or who has what.
     await barrier(call, false);
     requireLeadership("answer heartbeat");
-    return assignmentView(machine.state, this.requireMember(group, member), member);
+    return assignmentView(machine.state, this.requireMember(request), member);
   }
 
   private async release(request: GroupHeartbeatRequest, call: Call): Promise<void> {
@@ -177,9 +176,13 @@ export class GroupDesk {
     return members.some(({ id }) => id === member);
   }
 
-  private requireMember(groupName: string, member: string): ConsumerGroup {
+  private requireMember({ group: groupName, member, instance }: GroupHeartbeatRequest) {
     const group = this.options.machine.state.groups.get(groupName);
     if (group !== undefined && this.isMember(groupName, member)) return group;
+    if (instance !== null && group?.members.some((other) => other.instance === instance)) {
+      const state = `another process is instance ${instance} of group ${groupName} now`;
+      throw new TrilogError("fenced", `Cannot take heartbeat: ${state}`);
+    }
     const message = `Cannot take heartbeat: ${member} is no member of group ${groupName}`;
     throw new TrilogError("no_such_member", message);
   }

@@ -2,6 +2,7 @@
 
 import {
   type Codec,
+  grown,
   label,
   list,
   name,
@@ -24,14 +25,19 @@ export interface GroupMember {
   readonly topics: readonly string[];
   readonly sessionTimeoutMs: number;
   readonly joinedAtMs: number;
+  /** Name of its place in the group, which outlives a restart; null: it has none. */
+  readonly instance: string | null;
 }
-const memberCodec: Codec<GroupMember> = record<GroupMember>({
+const fullMember = record<GroupMember>({
   id: token,
   client: label,
   topics: list(name),
   sessionTimeoutMs: whole,
   joinedAtMs: whole,
+  instance: nullable(name),
 });
+/** Members had no instance at first. */
+const memberCodec: Codec<GroupMember> = grown(fullMember, { fields: 5, added: [null] });
 
 /**
  * A partition that a member may consume. It was granted under a generation of its own, which the

@@ -43,11 +43,12 @@ export function descriptionView(
 ): GroupDescription {
   return {
     group: summaryView(state, group),
-    members: group.members.map(({ id, client, topics, sessionTimeoutMs }) => ({
+    members: group.members.map(({ id, client, topics, sessionTimeoutMs, instance }) => ({
       id,
       client,
       topics,
       sessionTimeoutMs,
+      instance,
       lastHeardMs: silentMs(id),
     })),
     partitions: group.partitions.flatMap((partition): OwnedDescription[] => {

@@ -5,7 +5,17 @@
  * releases it, leaves or is expelled. Partitions that stay are not touched.
  */
 
-import { type Codec, label, list, name, record, token, whole } from "../base/codec.ts";
+import {
+  type Codec,
+  grown,
+  label,
+  list,
+  name,
+  nullable,
+  record,
+  token,
+  whole,
+} from "../base/codec.ts";
 import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { assign, type Strategy } from "./assign.ts";
@@ -31,33 +41,51 @@ export interface JoinFields {
   readonly topics: readonly string[];
   readonly strategy: Strategy;
   readonly sessionTimeoutMs: number;
+  /** Name of a place in the group; null for none. */
+  readonly instance: string | null;
 }
 
-/** A member comes, or comes again with other topics. The first one decides on the strategy. */
+const joinFields = record<JoinFields>({
+  group: name,
+  member: token,
+  client: label,
+  topics: list(name),
+  strategy: strategyCodec,
+  sessionTimeoutMs: whole,
+  instance: nullable(name),
+});
+
+/**
+ * A member comes, or comes again with other topics. The first one decides on the strategy. One that
+ * comes for a named place which another member has takes it over.
+ */
 export const joinGroup: Command<JoinFields, Generation> = {
   name: "groups.join",
-  fields: record<JoinFields>({
-    group: name,
-    member: token,
-    client: label,
-    topics: list(name),
-    strategy: strategyCodec,
-    sessionTimeoutMs: whole,
-  }),
+  // Members had no instance at first.
+  fields: grown(joinFields, { fields: 6, added: [null] }),
   answer: generationCodec,
   apply(state, fields, { timeMs }) {
     refuseImpossible(state, fields);
     const known = state.groups.get(fields.group) ?? newGroup(state, fields.group, timeMs);
-    const { member: id, client, sessionTimeoutMs, strategy } = fields;
-    const others = known.members.filter((member) => member.id !== id);
+    const { member: id, client, sessionTimeoutMs, strategy, instance } = fields;
+    const replaced = known.members.find((member) =>
+      instance !== null && member.instance === instance && member.id !== id
+    );
+    const others = known.members.filter((member) => member.id !== id && member !== replaced);
     refuseCrowd(state, known, others, fields);
     const topics = [...new Set(fields.topics)].sort();
     const present = known.members.find((member) => member.id === id);
     if (present?.topics.join() === topics.join()) return { generation: known.generation };
     const joinedAtMs = present?.joinedAtMs ?? timeMs;
-    const member: GroupMember = { id, client, topics, sessionTimeoutMs, joinedAtMs };
+    const member: GroupMember = { id, client, topics, sessionTimeoutMs, joinedAtMs, instance };
     const members = [...others, member].sort((left, right) => left.id < right.id ? -1 : 1);
-    return change(state, { ...known, strategy, members }, timeMs);
+    const group = { ...known, strategy, members };
+    if (replaced === undefined) return change(state, group, timeMs);
+    const taken = takenOver(group, replaced, id, nextGeneration(state));
+    const same = present === undefined && topics.join() === replaced.topics.join();
+    if (!same) return change(state, taken, timeMs);
+    state.groups.set(group.name, { ...taken, changedAtMs: timeMs });
+    return { generation: taken.generation };
   },
 };
 
@@ -250,6 +278,24 @@ function change(state: MetadataState, group: ConsumerGroup, timeMs: number): Gen
     changedAtMs: timeMs,
   });
   return { generation };
+}
+
+/**
+ * The group once a member has what another had, under a generation of its own, which fences the
+ * other. Where both subscribe to the same topics, no other member is asked for anything.
+ */
+function takenOver(
+  group: ConsumerGroup,
+  replaced: GroupMember,
+  id: string,
+  generation: number,
+): ConsumerGroup {
+  const partitions = group.partitions.map((partition): GroupPartition => {
+    const target = partition.target === replaced.id ? id : partition.target;
+    if (partition.owner !== replaced.id) return { ...partition, target };
+    return { ...partition, owner: id, generation, target };
+  });
+  return { ...group, partitions, generation };
 }
 
 /** One counter serves all groups: a group that was forgotten never gets a number again. */

@@ -65,7 +65,8 @@ function runOf(world: World, partitions: number[], more: Partial<Consumption> = 
   const controller = new AbortController();
   const position = { kind: "earliest" } as const;
   const { signal } = controller;
-  const options = { topic: "t", partitions, position, follow: false, printer, signal, ...more };
+  const fixed = { topic: "t", partitions, position, onBehind: "fail", follow: false } as const;
+  const options = { ...fixed, printer, signal, ...more };
   return { terminal, options, controller };
 }
 

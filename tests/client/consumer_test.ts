@@ -230,7 +230,7 @@ Deno.test("a member that does not commit in time loses the partition and is told
 });
 
 Deno.test("behind the trim a consumer ends with a clear error, or goes on where it was told", async () => {
-  for (const onOutOfRange of ["error", "earliest", "latest"] as const) {
+  for (const onBehind of ["fail", "earliest", "latest"] as const) {
     const world = await worldWith(1);
     produce(world, 1, 0, 5);
     const first = world.join(["t"]);
@@ -240,17 +240,17 @@ Deno.test("behind the trim a consumer ends with a clear error, or goes on where 
     produce(world, 1, 5, 5);
     produce(world, 1, 10, 5);
     world.partition("t", 0).trim();
-    const behind = world.join(["t"], { onOutOfRange });
+    const behind = world.join(["t"], { onBehind });
     behind.iterate();
     await world.pass(second);
     produce(world, 1, 15, 1);
     await world.pass(second);
-    if (onOutOfRange === "error") {
+    if (onBehind === "fail") {
       assert(behind.end instanceof TrilogError);
       assertEquals(behind.end.code, "offset_out_of_range");
       assert(/t\/0 at offset 5 for group g/.test(behind.end.message), behind.end.message);
     } else {
-      const from = onOutOfRange === "earliest" ? 10 : 15;
+      const from = onBehind === "earliest" ? 10 : 15;
       assertEquals(behind.values, expected(1, 16).slice(from));
     }
     await world.end();

@@ -9,7 +9,8 @@ import { patchBaseOffset, readBatchHeader } from "../../lib/batch/batch_header.t
 import { BatchBuilder } from "../../lib/batch/batch_writer.ts";
 import { PartitionMachine } from "../../lib/broker/partition.ts";
 import { groupAnswer, type PartitionCommand } from "../../lib/broker/partition_commands.ts";
-import { Consumer, type ConsumerAccess, type ConsumerOptions } from "../../lib/client/consumer.ts";
+import { Consumer, type ConsumerAccess } from "../../lib/client/consumer.ts";
+import type { ConsumerOptions } from "../../lib/client/consumer_options.ts";
 import { Managers as ManagersClient } from "../../lib/client/managers.ts";
 import type { Message } from "../../lib/client/message.ts";
 import type {
@@ -107,6 +108,7 @@ export class FakePartition {
 export class FakeProcess {
   private paused = false;
   private held: (() => void)[] = [];
+  requests = 0;
   readonly clock: Clock;
 
   constructor(private readonly real: Clock) {
@@ -131,6 +133,7 @@ export class FakeProcess {
 
   /** What `work` ends in, but not while the process is paused. */
   async heard<T>(work: Promise<T>): Promise<T> {
+    this.requests += 1;
     await work.catch(() => {});
     while (this.paused) await new Promise<void>((resolve) => this.held.push(resolve));
     return await work;
@@ -164,6 +167,7 @@ export class Member {
 
   /** Iterates; `work` is done with each message before the next is asked for. */
   iterate(work: (message: Message) => Promise<void> | void = () => {}): void {
+    this.end = null;
     const run = async () => {
       for await (const message of this.consumer) {
         this.seen.push(message);
@@ -175,6 +179,11 @@ export class Member {
     }, (error) => {
       this.end = error;
     });
+  }
+
+  /** Requests that its process has sent. */
+  get asked(): number {
+    return this.process.requests;
   }
 
   get values(): string[] {
@@ -194,6 +203,8 @@ export class World {
   readonly random: Prng;
   /** Chance that an answer of a partition or a manager is lost. */
   loss = 0;
+  /** Which methods' answers are lost for certain: what was asked is done. */
+  loses: (method: string) => boolean = () => false;
   private names = 0;
 
   private constructor(readonly managers: Managers, seed: number) {
@@ -210,6 +221,15 @@ export class World {
 
   pass(durationMs: number): Promise<void> {
     return this.managers.pass(durationMs);
+  }
+
+  /** Lets time pass until `done` holds; fails after a minute. */
+  async until(what: string, done: () => boolean): Promise<void> {
+    const endMs = this.clock.monotonicMs() + 60_000;
+    while (!done()) {
+      if (this.clock.monotonicMs() > endMs) throw new Error(`${what} did not happen`);
+      await this.pass(10);
+    }
   }
 
   /** What `work` comes to, with the time that it takes. */
@@ -239,9 +259,10 @@ export class World {
   /** Ends everything that was begun. */
   async end(): Promise<void> {
     this.loss = 0;
+    this.loses = () => false;
     for (const { process, consumer } of this.members) {
       process.goOn();
-      await this.settle(consumer.stop({ failed: true }));
+      await this.settle(consumer.stop({ failed: true })).catch(() => {});
     }
     this.managers.stop();
   }
@@ -292,7 +313,7 @@ export class World {
     const handler = this.managers.servers.get(address.split(":")[0])!.handlers.get(method)!;
     const answer = await handler(params, { deadlineMs, method } as Call);
     await sleep(this.clock, 1);
-    if (!this.random.chance(this.loss)) return answer as Packable;
+    if (!this.loses(method) && !this.random.chance(this.loss)) return answer as Packable;
     await sleep(this.clock, deadlineMs);
     throw new TrilogError("deadline_exceeded", `Cannot call ${address}: no answer`);
   }
@@ -308,7 +329,7 @@ export class World {
     const partition = this.partition(topic, number);
     const answer = await this.answerOf(partition, method, request);
     await sleep(this.clock, 1 + this.random.below(3));
-    if (!this.random.chance(this.loss)) return answer;
+    if (!this.loses(method) && !this.random.chance(this.loss)) return answer;
     await sleep(this.clock, deadlineMs);
     throw new TrilogError("outcome_unknown", `Cannot tell the outcome for ${topic}: no answer`);
   }

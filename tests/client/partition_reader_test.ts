@@ -44,3 +44,43 @@ Deno.test("a reader that is behind the trim says so, and goes on where it is sen
   assertEquals([startOffset, endOffset], [3, 4]);
   await world.end();
 });
+
+Deno.test("a reader goes on at the earliest or latest message where it is told to", async () => {
+  for (const onBehind of ["earliest", "latest"] as const) {
+    const { world } = await readerFrom(0);
+    const partition = world.partition("t", 0);
+    partition.trim();
+    const access = world.access(new FakeProcess(world.clock));
+    const reader = new PartitionReader(access, "t", 0, { from: 0, onBehind });
+    await world.settle(reader.next());
+    partition.produce("e");
+    const { records } = await world.settle(reader.next());
+    const seen = records.map(({ value }) => textOf(value!));
+    assertEquals(seen, onBehind === "earliest" ? ["d", "e"] : ["e"]);
+    await world.end();
+  }
+});
+
+Deno.test("after a failure a reader asks again", async () => {
+  const { world, reader } = await readerFrom(0);
+  const first = await world.settle(reader.next());
+  assertEquals(first.records.length, 4);
+  world.partition("t", 0).produce("e");
+  world.loses = (method) => method === "broker.fetch";
+  const error = await assertRejects(() => world.settle(reader.next()), TrilogError);
+  assertEquals(error.code, "unavailable");
+  world.loses = () => false;
+  const { records } = await world.settle(reader.next());
+  assertEquals(records.map(({ value }) => textOf(value!)), ["e"]);
+  await world.end();
+});
+
+Deno.test("a seek while a fetch is under way decides what comes next", async () => {
+  const { world, reader } = await readerFrom(0);
+  const under = reader.next();
+  reader.seek(3);
+  assertEquals((await world.settle(under)).records, []);
+  const { records } = await world.settle(reader.next());
+  assertEquals(records.map(({ offset }) => offset), [3]);
+  await world.end();
+});

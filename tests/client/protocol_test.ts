@@ -183,7 +183,14 @@ const samples: readonly Sample[] = [
   sample(commitMethod, { ...claim, offset: 12 }, { offset: 12 }),
   sample(
     joinGroupMethod,
-    { ...member, client: "", topics: ["logs"], strategy: "round_robin", sessionTimeoutMs: 10_000 },
+    {
+      ...member,
+      client: "",
+      topics: ["logs"],
+      strategy: "round_robin",
+      sessionTimeoutMs: 10_000,
+      instance: "worker-3",
+    },
     { generation: 17 },
   ),
   sample(
@@ -193,6 +200,7 @@ const samples: readonly Sample[] = [
       generation: 16,
       released: [{ groupId: "p/42/0", generation: 3 }],
       maxWaitMs: 2_500,
+      instance: null,
     },
     {
       generation: 17,
@@ -216,6 +224,7 @@ const samples: readonly Sample[] = [
       client: "trilog-consume",
       topics: ["logs"],
       sessionTimeoutMs: 10_000,
+      instance: null,
       lastHeardMs: null,
     }],
     partitions: [{ topic: "logs", partition: 0, owner: "f00d", generation: 3, target: null }],

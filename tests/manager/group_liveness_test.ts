@@ -17,6 +17,7 @@ function groupsOf(...members: [id: string, sessionTimeoutMs: number][]) {
       topics: [],
       sessionTimeoutMs,
       joinedAtMs: 0,
+      instance: null,
     })),
     partitions: [],
     createdAtMs: 0,

@@ -31,6 +31,7 @@ const joining = {
   topics: ["t"],
   strategy: "range",
   sessionTimeoutMs: 10_000,
+  instance: null,
 } as const;
 
 Deno.test("a group with members cannot be deleted, one without is gone at once", () => {

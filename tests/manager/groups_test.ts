@@ -1,9 +1,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { TrilogError } from "../../lib/base/errors.ts";
 import { limits } from "../../lib/base/limits.ts";
+import type { Packable } from "../../lib/base/msgpack.ts";
 import { Prng } from "../../lib/base/prng.ts";
 import { type AnyCommand, decodeAnswer, encodeCommand } from "../../lib/manager/command.ts";
-import type { ConsumerGroup } from "../../lib/manager/group_records.ts";
+import { type ConsumerGroup, groupCodec } from "../../lib/manager/group_records.ts";
 import {
   expelMembers,
   isSettled,
@@ -32,6 +33,7 @@ function joining(member: string, more: Partial<Parameters<typeof joinGroup.apply
     topics: ["t"],
     strategy: "range" as const,
     sessionTimeoutMs: 10_000,
+    instance: null,
     ...more,
   };
 }
@@ -202,6 +204,51 @@ Deno.test("groups and members are bounded, and those beyond the bounds are refus
   assertEquals(assertThrows(crowded, TrilogError).code, "invalid_argument");
 });
 
+Deno.test("a member that comes for a named place has what the last one had, and fences it", () => {
+  const cluster = clusterWith(4);
+  cluster.run(joinGroup, joining("a", { instance: "one" }));
+  cluster.run(joinGroup, joining("b"));
+  for (const partition of [2, 3]) release(cluster, "a", partition, 1);
+  assertEquals(told(cluster), "0:a@1 1:a@1 2:b@3 3:b@4");
+  cluster.run(joinGroup, joining("c", { instance: "one" }));
+  assertEquals(told(cluster), "0:c@5 1:c@5 2:b@3 3:b@4");
+  assertEquals(group(cluster).members.map(({ id }) => id), ["b", "c"]);
+  cluster.run(joinGroup, joining("c", { instance: "one" }));
+  assertEquals(told(cluster), "0:c@5 1:c@5 2:b@3 3:b@4", "to join again changes nothing");
+  cluster.run(joinGroup, joining("d", { instance: "two" }));
+  assertEquals(group(cluster).members.length, 3, "another name is another place");
+});
+
+Deno.test("what is on its way when a named place changes hands goes on its way", () => {
+  const cluster = clusterWith(4);
+  cluster.run(joinGroup, joining("a", { instance: "one" }));
+  cluster.run(joinGroup, joining("b", { instance: "two" }));
+  assertEquals(told(cluster), "0:a@1 1:a@1 2:a@1>b 3:a@1>b");
+  cluster.run(joinGroup, joining("c", { instance: "one" }));
+  cluster.run(joinGroup, joining("d", { instance: "two" }));
+  assertEquals(told(cluster), "0:c@3 1:c@3 2:c@3>d 3:c@3>d");
+});
+
+Deno.test("a named place that comes back with other topics is a change for all", () => {
+  const cluster = clusterWith(2);
+  cluster.createTopic("u", 2);
+  cluster.run(joinGroup, joining("a", { instance: "one" }));
+  cluster.run(joinGroup, joining("b", { instance: "one", topics: ["u"] }));
+  assertEquals(group(cluster).partitions.filter(({ target }) => target === "b").length, 2);
+});
+
+Deno.test("groups and commands from before there were named places are read as without", () => {
+  const join = joinGroup.fields.encode(joining("a")) as Packable[];
+  assertEquals(joinGroup.fields.decode(join.slice(0, -1), "join"), joining("a"));
+  const cluster = clusterWith(1);
+  cluster.run(joinGroup, joining("a"));
+  const packed = groupCodec.encode(group(cluster)) as Packable[];
+  const at = packed.findIndex((field) => Array.isArray(field) && Array.isArray(field[0]));
+  const members = packed[at] as Packable[][];
+  packed[at] = members.map((member) => member.slice(0, -1));
+  assertEquals(groupCodec.decode(packed, "group"), group(cluster));
+});
+
 const memberNames = ["a", "b", "c", "d"];
 
 function draw(random: Prng, cluster: Cluster): [AnyCommand, unknown] {
@@ -212,7 +259,8 @@ function draw(random: Prng, cluster: Cluster): [AnyCommand, unknown] {
     case 0:
     case 1: {
       const topics = ["t", "u", "v"].filter(() => random.chance(0.6));
-      return [joinGroup, joining(member, { group: name, topics })];
+      const instance = random.pick([null, "one", "two"]);
+      return [joinGroup, joining(member, { group: name, topics, instance })];
     }
     case 2:
       return [leaveGroup, { group: name, member }];
