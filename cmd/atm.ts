@@ -9,7 +9,7 @@ import { completionsOf } from "../lib/atm/language.ts";
 import { BankMachine } from "../lib/atm/machine.ts";
 import { helpLines } from "../lib/atm/results.ts";
 import { type Context, defineCommand } from "../lib/cli/command.ts";
-import { nodeFlags } from "../lib/cli/common_flags.ts";
+import { memberFlags, nodeFlags } from "../lib/cli/common_flags.ts";
 import { readTextLines } from "../lib/cli/lines.ts";
 import { exitStatus } from "../lib/cli/program.ts";
 import { printError } from "../lib/cli/terminal.ts";
@@ -34,6 +34,7 @@ const flags = {
     default: "16MiB",
     help: "size of a log segment; a checkpoint is taken at each new one",
   },
+  ...memberFlags,
   ...nodeFlags,
 } as const;
 
@@ -97,6 +98,7 @@ async function runAtm(context: AtmContext): Promise<number> {
     machine: () => new BankMachine(),
     peers: peers!,
     segmentBytes,
+    takeoverMs: context.flags.takeoverAfter,
   });
   try {
     printError(context.terminal, `listening on ${node.address}`);

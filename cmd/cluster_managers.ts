@@ -1,4 +1,4 @@
-/** `trilog cluster add-manager`, `replace-manager`: who the managers are, changed while they run. */
+/** `trilog cluster add-manager`, `replace-manager`, `remove-manager`: the managers, changed live. */
 
 import { sleep } from "../lib/base/clock.ts";
 import { TrilogError } from "../lib/base/errors.ts";
@@ -51,8 +51,8 @@ const addManager = defineCommand({
     withManagers(flags, async (ask, _, managers) => {
       const seat: Seat = { ask, managers };
       const added = parseNew(args.manager);
-      if (!await add(seat, terminal, signal, added)) return exitStatus.done;
-      return await tell(seat, terminal, json, added.name);
+      if (!await add(seat, terminal, signal, added, null)) return exitStatus.done;
+      return await tell(seat, terminal, json, `${added.name} votes`);
     }),
 });
 
@@ -61,8 +61,8 @@ const replaceManager = defineCommand({
   summary: "put a new manager in the place of another, dead or alive",
   details: "Start the new one with an empty data directory and --peers naming the others and\n" +
     "itself, before or after this. When it has caught up and votes, the old one is removed;\n" +
-    "if it still runs, it is told so and ends. Ctrl-C leaves it where it is; the same\n" +
-    "command again goes on.",
+    "if it still runs, it ends. Ctrl-C leaves it where it is; the same command again goes\n" +
+    "on. The new one must not be a manager already.",
   examples: [
     "trilog cluster replace-manager m1 m4=127.0.0.1:9004",
     "trilog cluster replace-manager m1 m4=127.0.0.1:9004 --json",
@@ -74,18 +74,34 @@ const replaceManager = defineCommand({
     withManagers(flags, async (ask, _, managers) => {
       const seat: Seat = { ask, managers };
       const added = parseNew(args.manager);
-      const names = (await managersOf(seat)).map(({ id }) => id);
       if (args.old === added.name) throw refused(args.old, "the new one needs a name of its own");
-      if (!names.includes(args.old) && !names.includes(added.name)) {
-        throw refused(args.old, `the managers are ${names.join(", ")}`);
-      }
-      if (!await add(seat, terminal, signal, added)) return exitStatus.done;
+      if (!await add(seat, terminal, signal, added, args.old)) return exitStatus.done;
       if (!await isGone(seat, args.old)) await sleep(systemClock, LEARN_MS);
-      const removed = await waitUntilDone(terminal, signal, async () => {
-        const done = await isGone(seat, args.old) || await removeOld(seat, args.old);
-        return { text: `${args.old} is being removed`, done };
-      });
-      return removed ? await tell(seat, terminal, json, added.name) : exitStatus.done;
+      if (!await remove(seat, terminal, signal, args.old)) return exitStatus.done;
+      return await tell(seat, terminal, json, `${added.name} votes`);
+    }),
+});
+
+const removeManager = defineCommand({
+  name: "remove-manager",
+  summary: "have one manager less, such as three after five",
+  details: "The managers that stay must have a majority that is alive. The removed one ends if\n" +
+    "it runs. Ctrl-C ends the waiting only.",
+  examples: ["trilog cluster remove-manager m5", "trilog cluster remove-manager m5 --json"],
+  interruption: "graceful",
+  positionals: { manager: { help: "name of the manager that leaves" } },
+  flags: { ...bootstrapFlags, ...securityFlags },
+  run: ({ flags, args, json, terminal, signal }) =>
+    withManagers(flags, async (ask, _, managers) => {
+      const seat: Seat = { ask, managers };
+      const names = (await managersOf(seat)).map(({ id }) => id);
+      if (!names.includes(args.manager)) {
+        const state = `the managers are ${names.join(", ")}`;
+        const message = `Cannot remove manager ${args.manager}: ${state}`;
+        throw new TrilogError("invalid_membership", message);
+      }
+      if (!await remove(seat, terminal, signal, args.manager)) return exitStatus.done;
+      return await tell(seat, terminal, json, `${args.manager} is removed`);
     }),
 });
 
@@ -94,15 +110,29 @@ interface Seat {
   readonly managers: Managers;
 }
 
-export const managerCommands = [addManager, replaceManager];
+export const managerCommands = [addManager, replaceManager, removeManager];
 
 async function isGone(seat: Seat, name: string): Promise<boolean> {
   return !(await managersOf(seat)).some(({ id }) => id === name);
 }
 
+/** Waits until the manager is removed; false where the signal ended that. */
+async function remove(
+  seat: Seat,
+  terminal: Terminal,
+  signal: AbortSignal,
+  name: string,
+): Promise<boolean> {
+  return await waitUntilDone(terminal, signal, async () => {
+    const done = await isGone(seat, name) || await removeOld(seat, name);
+    return { text: `${name} is being removed`, done };
+  });
+}
+
 async function removeOld(seat: Seat, name: string): Promise<boolean> {
+  const removal = { action: "remove", name, address: null, replaces: null } as const;
   try {
-    return await change(seat, { action: "remove", name, address: null }) === "removed";
+    return await change(seat, removal) === "removed";
   } catch (thrown) {
     // A repeat after a lost answer finds nobody of that name.
     if (await isGone(seat, name)) return true;
@@ -116,9 +146,11 @@ async function add(
   terminal: Terminal,
   signal: AbortSignal,
   { name, address }: Member,
+  replaces: string | null,
 ): Promise<boolean> {
+  const action = replaces === null ? "add" : "replace";
   return await waitUntilDone(terminal, signal, async () => {
-    const state = await change(seat, { action: "add", name, address });
+    const state = await change(seat, { action, name, address, replaces });
     return { text: stateText(name, address, state), done: state === "voter" };
   });
 }
@@ -132,7 +164,7 @@ function stateText(name: string, address: string, state: MemberState | null): st
 async function change({ ask }: Seat, wanted: MemberChange): Promise<MemberState | null> {
   try {
     const request = { ...wanted, deadlineMs: CHANGE_MS };
-    return await ask(memberMethod, request, CHANGE_MS + WAY_MS);
+    return await ask(memberMethod, request, CHANGE_MS + WAY_MS, CHANGE_MS + WAY_MS);
   } catch (thrown) {
     // Whether it is under way or could not begin yet: it is asked for again.
     if (thrown instanceof TrilogError && thrown.retryable) return null;
@@ -148,10 +180,10 @@ async function managersOf({ ask, managers }: Seat) {
   return known;
 }
 
-async function tell(seat: Seat, terminal: Terminal, json: boolean, name: string): Promise<number> {
+async function tell(seat: Seat, terminal: Terminal, json: boolean, what: string): Promise<number> {
   const managers = (await managersOf(seat)).map(({ id, address }) => ({ id, address }));
   const list = managers.map(({ id, address }) => `${id}=${address}`).join(",");
-  await terminal.print(json ? JSON.stringify({ managers }) : `${name} votes; managers: ${list}`);
+  await terminal.print(json ? JSON.stringify({ managers }) : `${what}; managers: ${list}`);
   return exitStatus.done;
 }
 

@@ -6,7 +6,7 @@ import { limits } from "../lib/base/limits.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { randomIdentity } from "../lib/base/system_random.ts";
 import { type Context, defineCommand } from "../lib/cli/command.ts";
-import { nodeFlags } from "../lib/cli/common_flags.ts";
+import { memberFlags, nodeFlags } from "../lib/cli/common_flags.ts";
 import { lineContent, readLines } from "../lib/cli/lines.ts";
 import { exitStatus } from "../lib/cli/program.ts";
 import { formatDuration } from "../lib/cli/units.ts";
@@ -56,6 +56,7 @@ const flags = {
   connect: { type: "addresses", help: "be a client of these nodes" },
   base64: { type: "boolean", help: "keys and values are base64, in commands and in results" },
   timeout: { type: "duration", default: "5s", help: "time for an answer, all repeats included" },
+  ...memberFlags,
   ...nodeFlags,
 } as const;
 
@@ -154,6 +155,7 @@ function nodeOptions(context: KvContext): Omit<NodeOptions, "onFatal"> {
     machine: () => new KvMachine(),
     peers: peers!,
     segmentBytes,
+    takeoverMs: flags.takeoverAfter,
     reads,
     story: { command: describeCommand, question: describeQuestion },
     // Before a change of --reads this node may have promised a lease, and others still may ask.

@@ -3,7 +3,7 @@
 import { TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { defineCommand } from "../lib/cli/command.ts";
-import { nodeFlags } from "../lib/cli/common_flags.ts";
+import { memberFlags, nodeFlags } from "../lib/cli/common_flags.ts";
 import { metricsMethod } from "../lib/client/protocol.ts";
 import { printError } from "../lib/cli/terminal.ts";
 import { Manager } from "../lib/manager/manager.ts";
@@ -22,6 +22,7 @@ const SEGMENT_BYTES = 16 * 2 ** 20;
 
 /** Flags that only managers have, and that `trilog up` passes on to them. */
 export const ownFlags = {
+  ...memberFlags,
   heartbeatInterval: {
     type: "duration",
     default: "1s",
@@ -93,6 +94,7 @@ export const command = defineCommand({
         machine: () => machine = new MetadataMachine(),
         peers: flags.peers,
         segmentBytes: SEGMENT_BYTES,
+        takeoverMs: flags.takeoverAfter,
       });
       const { rpc } = node.process;
       const { logger } = options;

@@ -14,11 +14,14 @@ type ClientFlags = FlagValues<typeof bootstrapFlags> & FlagValues<typeof securit
 /** Time for a request that a person waits for, in milliseconds. */
 const REQUEST_MS = 5_000;
 
-/** Asks whichever manager can answer; rejects after `deadlineMs`. */
+/**
+ * Asks whichever manager can answer; rejects after `deadlineMs`. `heldMs`: see `Managers.request`.
+ */
 export type Ask = <Request, Answer>(
   method: Method<Request, Answer>,
   request: Request,
   deadlineMs?: number,
+  heldMs?: number,
 ) => Promise<Answer>;
 
 /** Runs with connections to the managers, and to anybody, and closes them whatever happens. */
@@ -30,7 +33,8 @@ export async function withManagers<T>(
   const managers = new Managers(rpc, systemClock, systemRandom, flags.bootstrap);
   try {
     return await run(
-      (method, request, deadlineMs = REQUEST_MS) => managers.request(method, request, deadlineMs),
+      (method, request, deadlineMs = REQUEST_MS, heldMs) =>
+        managers.request(method, request, deadlineMs, heldMs),
       rpc,
       managers,
     );

@@ -15,6 +15,15 @@ export const securityFlags = {
   tokenFile: { type: "path", help: "file with the token that both sides of a connection know" },
 } as const;
 
+/** Flags of `manager`, `atm` and `kv`: nodes that replicate one group. */
+export const memberFlags = {
+  takeoverAfter: {
+    type: "duration",
+    default: "60s",
+    help: "silence after which an empty node at another address takes a member's name",
+  },
+} as const;
+
 /** Flags of `manager`, `broker`, `atm` and `kv` alike. */
 export const nodeFlags = {
   advertise: { type: "address", help: "address that others dial (default: where it listens)" },

@@ -61,17 +61,24 @@ export function clientPolicy(name: string, token: string = ""): HandshakePolicy 
 
 /** What is remembered about one replica id. */
 export interface PeerRecord {
-  /** Another identity took its place in the membership. */
+  /** It was removed from the membership, or another identity took its place. */
   readonly superseded: boolean;
   /** Highest start counter ever seen from it; 0 if none was. */
   readonly highestStartCounter: number;
 }
 
-/** The usual judgement of a peer by what is remembered of it (architecture, decision 2). */
-export function judgeByRecord(peer: RemoteIdentity, record: PeerRecord): TrilogError | null {
+/**
+ * The usual judgement of a peer by what is remembered of it. `whyFormer`: why it was superseded,
+ * where that is known.
+ */
+export function judgeByRecord(
+  peer: RemoteIdentity,
+  record: PeerRecord,
+  whyFormer: string = "it was removed, or another identity took its place",
+): TrilogError | null {
   const who = `${peer.name} (${peer.replicaId})`;
   if (record.superseded) {
-    return new TrilogError("superseded", `Cannot admit ${who}: another identity took its place`);
+    return new TrilogError("superseded", `Cannot admit ${who}: ${whyFormer}`);
   }
   if (peer.startCounter < record.highestStartCounter) {
     return new TrilogError(

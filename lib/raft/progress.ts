@@ -145,7 +145,7 @@ export class Progress {
   }
 
   status(): ProgressStatus {
-    const { id, match, next, state, inflightMessages, lastHeardMs } = this;
-    return { id, match, next, state, inflightMessages, lastHeardMs };
+    const { id, match, next, state, inflightMessages, lastHeardMs, sinceMs } = this;
+    return { id, match, next, state, inflightMessages, lastHeardMs, sinceMs };
   }
 }

@@ -148,6 +148,11 @@ export class Raft {
     return this.core.log.lastTimeMs;
   }
 
+  /** See {@link RaftStatus.removed}. */
+  get isRemoved(): boolean {
+    return this.core.removed;
+  }
+
   /** Highest index known here to be committed. */
   get commitIndex(): Index {
     return this.core.log.commit;

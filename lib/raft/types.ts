@@ -387,6 +387,8 @@ export interface ProgressStatus {
   readonly inflightMessages: number;
   /** Monotonic time when it last answered in this term, or null. */
   readonly lastHeardMs: number | null;
+  /** Monotonic time since which the leader of this term listens to it. */
+  readonly sinceMs: number;
 }
 
 export interface RaftStatus {

@@ -7,19 +7,23 @@ import type { Attempts } from "./attempts.ts";
 import type { Backend } from "./backends.ts";
 import type { MemberChange, MemberState, NodeStatus } from "./node_protocol.ts";
 
-export const MEMBER_USAGE = "member add|remove NAME";
+export const MEMBER_USAGE = "member add|replace|remove NAME";
 
 /** The words after `member`; throws `unknown_command` where they are no change. */
 export function parseMemberChange(words: readonly string[]): MemberChange {
-  const [action, who, ...rest] = words;
-  const [, added, address] = /^([^=]*)=(.*)$/.exec(who ?? "") ?? [];
-  if (action === "add" && rest.length === 0 && isValidName(added) && isAddress(address)) {
-    return { action, name: added, address };
+  const [action, ...rest] = words;
+  const [, name, address] = /^([^=]*)=(.*)$/.exec(rest[rest.length - 1] ?? "") ?? [];
+  const isPlace = isValidName(name) && isAddress(address);
+  if (action === "add" && rest.length === 1 && isPlace) {
+    return { action, name, address, replaces: null };
   }
-  if (action === "remove" && rest.length === 0 && isValidName(who)) {
-    return { action, name: who, address: null };
+  if (action === "replace" && rest.length === 2 && isPlace && isValidName(rest[0])) {
+    return { action, name, address, replaces: rest[0] };
   }
-  const typed = "member add NAME=HOST:PORT or member remove NAME";
+  if (action === "remove" && rest.length === 1 && isValidName(rest[0])) {
+    return { action, name: rest[0], address: null, replaces: null };
+  }
+  const typed = "member add NAME=HOST:PORT, member replace OLD NEW=HOST:PORT or member remove NAME";
   throw new TrilogError("unknown_command", `Cannot run member: it is typed ${typed}`);
 }
 
@@ -32,8 +36,9 @@ function isAddress(text: string): boolean {
 }
 
 /**
- * Has a member added or removed; null: see the attempts' error. A repeat of a removal whose answer
- * was lost finds nobody of that name: then it was carried out.
+ * Has a member added, replaced or removed; null: see the attempts' error. A replaced member of
+ * another name is removed as soon as the new one votes. A repeat of a removal whose answer was lost
+ * finds no member of that name: then it was carried out.
  */
 export async function changeMember(
   attempts: Attempts,
@@ -41,24 +46,31 @@ export async function changeMember(
   change: MemberChange,
 ): Promise<MemberState | null> {
   const state = await attempts.run((timeoutMs) => backend.changeMember(change, timeoutMs));
+  const { replaces } = change;
+  if (state === "voter" && replaces !== null && replaces !== change.name) {
+    const removal = { action: "remove", name: replaces, address: null, replaces: null } as const;
+    return await changeMember(attempts, backend, removal) === null ? null : "voter";
+  }
   const gone = state === null && change.action === "remove" && !attempts.certain &&
     attempts.error?.code === "invalid_membership";
   return gone ? "removed" : state;
 }
 
 /** `add member a4`, to follow "Cannot". */
-export function memberChangeText({ action, name }: MemberChange): string {
-  return `${action} member ${name}`;
+export function memberChangeText({ action, name, replaces }: MemberChange): string {
+  return action === "replace" ? `replace member ${replaces}` : `${action} member ${name}`;
 }
 
-export function memberStateText({ name, address }: MemberChange, state: MemberState): string {
+export function memberStateText(change: MemberChange, state: MemberState): string {
+  const { name, address, replaces } = change;
+  const former = replaces === null || replaces === name ? "" : ` and ${replaces} is removed`;
   switch (state) {
     case "invited":
       return `${name} is invited: start it at ${address} with --peers naming the members and itself`;
     case "learner":
       return `${name} is a learner and votes when it has caught up`;
     case "voter":
-      return `${name} is a voter`;
+      return `${name} is a voter${former}`;
     case "removed":
       return `${name} is removed`;
   }

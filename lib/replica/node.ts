@@ -17,6 +17,7 @@ import type { LogStore } from "../storage/store.ts";
 import { Bootstrap, HELLO_METHOD, PREPARE_METHOD } from "./bootstrap.ts";
 import { GroupService, PROPOSE_METHOD, type ReadMode } from "./group_service.ts";
 import { JOIN_METHOD, JoinDriver } from "./join_driver.ts";
+import { identitiesOf } from "./join_plan.ts";
 import { MemberService } from "./member_service.ts";
 import {
   COMMAND_METHOD,
@@ -48,6 +49,8 @@ export interface NodeOptions extends Omit<ProcessOptions, "addressesOf" | "onMem
   readonly reads?: ReadMode;
   /** Leader leases (see `RaftOptions`); none by default. The same on all nodes. */
   readonly lease?: LeaseOptions;
+  /** Silence after which a blank node elsewhere takes a member's name; default one minute. */
+  readonly takeoverMs?: number;
   /** Has the log tell the story of the consensus, in these words for requests. */
   readonly story?: StoryWords;
 }
@@ -56,6 +59,7 @@ export interface NodeOptions extends Omit<ProcessOptions, "addressesOf" | "onMem
 const CARE_MS = 100;
 const ANNOUNCE_MS = 500;
 const HAND_OVER_MS = 1_000;
+const TAKEOVER_MS = 60_000;
 
 export class Node {
   readonly process: ServerProcess;
@@ -69,6 +73,8 @@ export class Node {
   private readonly clock: Clock;
   private readonly requestLog: PacedLog;
   private current: Replica | null = null;
+  /** What is replicated: the machine with the memory of its clients and its invitations. */
+  private readonly replicated: SessionMachine;
   /** Addresses in force when this process started: `--peers` stands for these. */
   private readonly firstAddresses = new Map<string, string>();
   private careTimer: Timer | null = null;
@@ -79,10 +85,15 @@ export class Node {
     this.clock = options.clock;
     this.requestLog = new PacedLog(options.logger, options.clock);
     this.machine = options.machine();
+    this.replicated = new SessionMachine(this.machine);
     this.process = new ServerProcess({
       ...options,
       advertise: options.advertise ?? ownAddress(options),
       addressesOf: (_, node) => this.dialAddresses(node),
+      whyFormer: (name) => {
+        const membership = this.current?.raft.membership;
+        return membership === undefined ? undefined : whyFormer(membership, name);
+      },
       onMembership: (_, membership, previous) => this.membershipCommitted(membership, previous),
       onFatal: (error) => this.fatal(error),
     });
@@ -99,12 +110,15 @@ export class Node {
       clock: this.clock,
       logger: options.logger,
       electionTimeoutMs: options.electionTimeoutMs,
+      takeoverMs: options.takeoverMs ?? TAKEOVER_MS,
       replica: () => this.current,
+      invitations: () => this.replicated.invitations,
     });
     this.membership = new MemberService({
       clock: this.clock,
       caller,
       joins: this.joins,
+      invitations: () => this.replicated.invitations,
       replica: () => this.current,
       addressOf: (id) => this.addressOf(id),
       handOver: () => this.process.host.handOverLeaderships(),
@@ -216,7 +230,7 @@ export class Node {
     rpc.handle(COMMAND_METHOD, (params) => this.serveCommand(params));
     rpc.handle(QUERY_METHOD, (params) => this.serveQuery(params));
     rpc.handle(STATUS_METHOD, () => nodeStatusCodec.encode(this.status()));
-    rpc.handle(MEMBER_METHOD, (params) => this.membership.serve(params));
+    rpc.handle(MEMBER_METHOD, (params, call) => this.membership.serve(params, call));
     this.process.listen();
     void this.enterCluster();
     this.careLater();
@@ -273,7 +287,7 @@ export class Node {
     }
     this.current = host.open({
       group: options.group,
-      machine: new SessionMachine(this.machine),
+      machine: this.replicated,
       store,
       raft: raftOptions(options, options.lease),
       compaction: "previous",
@@ -326,11 +340,15 @@ export class Node {
   private membershipCommitted(membership: Membership, previous: Membership): void {
     for (const id of Object.keys(previous.nodes)) {
       if (membership.nodes[id] !== undefined) continue;
-      if (id === this.process.directory.replicaId) {
-        const message = `Cannot take part as ${this.options.name}: it is no longer a member`;
-        this.fatal(new TrilogError("superseded", message));
-      } else this.process.supersede(id);
+      if (id === this.process.directory.replicaId) this.endAsFormer(membership);
+      else this.process.supersede(id);
     }
+  }
+
+  private endAsFormer(membership: Membership): void {
+    const { name } = this.options;
+    const message = `Cannot take part as ${name}: ${whyFormer(membership, name)}`;
+    this.fatal(new TrilogError("superseded", message));
   }
 
   private members(status: RaftStatus): NodeStatus["members"] {
@@ -359,13 +377,19 @@ export class Node {
     });
   }
 
-  /** A member that is missing from the membership, or stands there with an old address, asks. */
+  /** A member that the membership lacks, or has under an old address or a former name, asks. */
   private announceIfMissing(): void {
     if (this.current === null) return;
-    const { membership } = this.current.raft;
+    const { membership, isRemoved } = this.current.raft;
+    if (isRemoved) {
+      const message = `Cannot take part as ${this.options.name}: it was removed, or another ` +
+        "identity took its place, while it was away";
+      return this.fatal(new TrilogError("superseded", message));
+    }
     const own = membership.nodes[this.process.directory.replicaId];
     const voter = membership.voters.includes(this.process.directory.replicaId);
-    if (voter && own?.address === this.process.address) return;
+    const { address } = this.process;
+    if (voter && own?.address === address && own.name === this.options.name) return;
     const nowMs = this.clock.monotonicMs();
     if (nowMs - this.announcedAtMs < ANNOUNCE_MS) return;
     this.announcedAtMs = nowMs;
@@ -390,6 +414,12 @@ export class Node {
     }
     this.options.onFatal(error);
   }
+}
+
+/** Why an identity of a node called `name` is not in this membership. */
+function whyFormer(membership: Membership, name: string): string {
+  const [holder] = identitiesOf(membership, name);
+  return holder === undefined ? "it was removed" : `identity ${holder} has its name now`;
 }
 
 const NOBODY: Membership = { voters: [], outgoing: [], learners: [], learnersNext: [], nodes: {} };

@@ -13,18 +13,23 @@ export const commandCodec = record({ command: binary, deadlineMs: whole });
 
 export const queryCodec = record({ question: binary, stale: flag, deadlineMs: whole });
 
-/** A change of members: `address` says where a node to be added is reached. */
+/**
+ * A change of members. `add` and `replace` invite the node `name` at `address`; with `replace` it
+ * is in the place of the member `replaces`, which may have the same name and must then be dead.
+ */
 export const memberChangeCodec = record({
-  action: word("add", "remove"),
+  action: word("add", "replace", "remove"),
   name,
   address: nullable(token),
+  replaces: nullable(name),
   deadlineMs: whole,
 });
 export type MemberChange = Omit<Decoded<typeof memberChangeCodec>, "deadlineMs">;
 
 /**
- * What became of a change. `invited`: the node is taken in as soon as it asks, while this leader
- * leads. `learner`: it catches up and votes then. `voter`, `removed`: done.
+ * What became of a change. `invited`: the node is taken in as soon as it asks. `learner`: it
+ * catches up and votes then. `voter`, `removed`: done; a replaced member of another name is then
+ * to be removed.
  */
 export const memberStateCodec = word("invited", "learner", "voter", "removed");
 export type MemberState = Decoded<typeof memberStateCodec>;

@@ -47,6 +47,8 @@ export interface ProcessOptions {
   readonly onFatal: (error: unknown) => void;
   /** See `HostOptions`. */
   readonly addressesOf?: (id: ReplicaId, node: NodeInfo) => readonly string[];
+  /** Why an identity of a node of this name was superseded, where that is known. */
+  readonly whyFormer?: (name: string) => string | undefined;
   readonly onMembership?: (group: string, membership: Membership, previous: Membership) => void;
   readonly onCorrupt?: (group: string, error: TrilogError) => void;
 }
@@ -158,7 +160,7 @@ export class ServerProcess {
     if (id === null || id === this.directory.replicaId) return null;
     const record = this.directory.peerRecord(id);
     const { highestStartCounter } = record;
-    const refusal = judgeByRecord(peer, record);
+    const refusal = judgeByRecord(peer, record, this.options.whyFormer?.(peer.name));
     if (refusal !== null) return refusal;
     const sameStart = Math.floor(peer.startCounter / START_NONCES) ===
       Math.floor(highestStartCounter / START_NONCES);

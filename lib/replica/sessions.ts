@@ -5,14 +5,15 @@
  * the replicated state and of its snapshots.
  */
 
-import { binary, list, record, whole } from "../base/codec.ts";
+import { binary, type Decoded, list, record, whole } from "../base/codec.ts";
 import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { pack, type Packable, unpack } from "../base/msgpack.ts";
+import { Invitations } from "./invitations.ts";
 import type { ApplyContext, StateMachine } from "./state_machine.ts";
 
 /** First element of a command in the log. Never reuse a number. */
-const CommandKind = { open: 0, run: 1, close: 2 } as const;
+const CommandKind = { open: 0, run: 1, close: 2, invitation: 3 } as const;
 /** First element of an answer. */
 const AnswerKind = { done: 0, refused: 1 } as const;
 
@@ -41,6 +42,11 @@ export function openSessionCommand(): Uint8Array {
 
 export function closeSessionCommand(session: SessionId): Uint8Array {
   return pack([CommandKind.close, session]);
+}
+
+/** Makes or ends an invitation; `content` is made by `invitations.ts`. */
+export function invitationCommand(content: Uint8Array): Uint8Array {
+  return pack([CommandKind.invitation, content]);
 }
 
 export function sessionCommand(request: SessionRequest): Uint8Array {
@@ -89,20 +95,22 @@ interface Session {
   readonly answers: Map<number, Uint8Array>;
 }
 
-const snapshotCodec = record({
-  sessions: list(record({
-    id: whole,
-    lowest: whole,
-    answers: list(record({ sequence: whole, answer: binary })),
-  })),
-  machine: binary,
-});
+const sessionsCodec = list(record({
+  id: whole,
+  lowest: whole,
+  answers: list(record({ sequence: whole, answer: binary })),
+}));
+const firstSnapshotCodec = record({ sessions: sessionsCodec, machine: binary });
+const snapshotCodec = record({ sessions: sessionsCodec, invitations: binary, machine: binary });
 
-const SNAPSHOT_VERSION = 1;
+/** Version 1 had no invitations. */
+const SNAPSHOT_VERSION = 2;
 
 export class SessionMachine implements StateMachine {
   /** Least recently used first: the order is that of the log, the same everywhere. */
   private sessions = new Map<SessionId, Session>();
+  /** Part of the replicated state, like the sessions. */
+  readonly invitations = new Invitations();
 
   constructor(
     private readonly machine: StateMachine,
@@ -120,8 +128,9 @@ export class SessionMachine implements StateMachine {
     const [kind, content] = decoded;
     if (kind === CommandKind.open) return this.open(context);
     if (kind === CommandKind.close) return this.close(content);
-    if (kind !== CommandKind.run) return refused("malformed");
+    if (kind !== CommandKind.run && kind !== CommandKind.invitation) return refused("malformed");
     try {
+      if (kind === CommandKind.invitation) return this.invite(content, context);
       return this.run(requestCodec.decode(content, "session request"), context);
     } catch (error) {
       if (error instanceof TrilogError && error.code === "malformed") return refused("malformed");
@@ -139,19 +148,27 @@ export class SessionMachine implements StateMachine {
       lowest,
       answers: [...answers].map(([sequence, answer]) => ({ sequence, answer })),
     }));
+    const invitations = this.invitations.snapshot();
     const machine = this.machine.snapshot();
-    return pack([SNAPSHOT_VERSION, snapshotCodec.encode({ sessions, machine })]);
+    return pack([SNAPSHOT_VERSION, snapshotCodec.encode({ sessions, invitations, machine })]);
   }
 
   restore(snapshot: Uint8Array): void {
     const [version, content] = unpack(snapshot) as [number, Packable];
-    if (version !== SNAPSHOT_VERSION) {
+    if (version !== SNAPSHOT_VERSION && version !== 1) {
       throw new TrilogError(
         "unsupported_version",
         `Cannot restore sessions: snapshot version ${version} is not known here`,
       );
     }
-    const { sessions, machine } = snapshotCodec.decode(content, "sessions");
+    this.invitations.clear();
+    if (version === 1) return this.restoreFrom(firstSnapshotCodec.decode(content, "sessions"));
+    const decoded = snapshotCodec.decode(content, "sessions");
+    this.invitations.restore(decoded.invitations);
+    this.restoreFrom(decoded);
+  }
+
+  private restoreFrom({ sessions, machine }: Decoded<typeof firstSnapshotCodec>): void {
     this.sessions = new Map(sessions.map(({ id, lowest, answers }) => [id, {
       lowest,
       answers: new Map(answers.map(({ sequence, answer }) => [sequence, answer])),
@@ -166,6 +183,11 @@ export class SessionMachine implements StateMachine {
       this.sessions.delete(oldest);
     }
     return done(pack(context.index));
+  }
+
+  private invite(content: Packable, context: ApplyContext): Uint8Array {
+    this.invitations.apply(binary.decode(content, "invitation"), context.timeMs);
+    return done(new Uint8Array(0));
   }
 
   private close(session: Packable): Uint8Array {

@@ -389,12 +389,12 @@ Deno.test("an empty pipe succeeds, and quit ends the reading", async () => {
 
 Deno.test("an ATM is added and removed by a command; a removal whose answer was lost is told as done", async () => {
   const atm = new Atm([{ after: "connection_closed" }]);
-  const removed = { action: "remove", name: "a3", address: null } as const;
+  const removed = { action: "remove", name: "a3", address: null, replaces: null } as const;
   assertEquals(await atm.type("member remove a3"), {
     ok: true,
     result: { op: "member", change: removed, state: "removed" },
   });
-  const added = { action: "add", name: "a4", address: "127.0.0.1:7004" } as const;
+  const added = { action: "add", name: "a4", address: "127.0.0.1:7004", replaces: null } as const;
   assertEquals(await atm.type("member add a4=127.0.0.1:7004"), {
     ok: true,
     result: { op: "member", change: added, state: "invited" },

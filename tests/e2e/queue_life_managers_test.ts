@@ -19,6 +19,11 @@ Deno.test("every manager is replaced, one dead and the leading one too, and brok
       const known = cluster.managers.filter((manager) => manager !== added);
       cluster.turnTo(known.filter(({ process }) => !process.exited));
       const words = [old.id, `${added.id}=${added.address}`];
+      const [, present] = known;
+      const taken = [old.id, `${present.id}=${present.address}`];
+      const refused = await cluster.run(["cluster", "replace-manager", ...taken]);
+      assertEquals(refused.code, 1, "one that is a manager already replaces none");
+      assertStringIncludes(refused.stderr, `${present.id} is a member already`);
       const told = await cluster.done(["cluster", "replace-manager", ...words]);
       assertStringIncludes(told, `${added.id} votes`);
       // Once more is no harm, and changes nothing.
@@ -37,9 +42,18 @@ Deno.test("every manager is replaced, one dead and the leading one too, and brok
     await cluster.ready();
     await cluster.createTopic("u", 3);
     await cluster.allOk();
-    await (await cluster.leadingManager()).process.kill();
+    const leading = await cluster.leadingManager();
+    await leading.process.kill();
     await cluster.createTopic("v");
     await cluster.allOk();
+    const left = cluster.managers.filter((manager) => manager !== leading);
+    cluster.turnTo(left);
+    const alone = await cluster.run(["cluster", "remove-manager", left[0].id]);
+    assertEquals(alone.code, 1);
+    assertStringIncludes(alone.stderr, "of the 2 voters that stay only 1 answer");
+    const removed = await cluster.done(["cluster", "remove-manager", leading.id]);
+    assertStringIncludes(removed, `${leading.id} is removed`);
+    assertEquals((await cluster.status()).managers.length, 2);
   });
 });
 
@@ -48,7 +62,7 @@ Deno.test("a lone manager is replaced, and what makes no sense is refused", asyn
     const cluster = new QueueCluster(harness, { managers: 1, brokers: 1 });
     await cluster.ready();
     const refusals: [string[], RegExp][] = [
-      [["m9", "m8=127.0.0.1:1"], /the managers are m1/],
+      [["m9", "m8=127.0.0.1:1"], /the members are m1/],
       [["m1", "m1=127.0.0.1:1"], /needs a name of its own/],
       [["m1", "m2"], /expected one NEW=HOST:PORT/],
     ];

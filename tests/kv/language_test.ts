@@ -37,7 +37,7 @@ Deno.test("every command is read with its words", () => {
   });
   assertEquals(requestOf("member add k4=h:1"), {
     op: "member",
-    change: { action: "add", name: "k4", address: "h:1" },
+    change: { action: "add", name: "k4", address: "h:1", replaces: null },
   });
   for (const op of ["members", "status", "help", "quit"] as const) {
     assertEquals(requestOf(op), { op });

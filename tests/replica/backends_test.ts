@@ -113,7 +113,7 @@ Deno.test("the node of this process is asked with the time that is left", async 
   assertEquals(await local.command(Uint8Array.of(1), 7), Uint8Array.of(1));
   assertEquals(await local.query(Uint8Array.of(2), true, 8), Uint8Array.of(2));
   assertEquals(await local.status(), STATUS);
-  const change = { action: "add", name: "a4", address: "h:4" } as const;
+  const change = { action: "add", name: "a4", address: "h:4", replaces: null } as const;
   assertEquals(await local.changeMember(change, 9), "voter");
   assertEquals(calls, [["command", 7], ["query", true, 8], ["add", "a4", 9]]);
 });

@@ -1,6 +1,12 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import type { Membership, RaftStatus } from "../../lib/raft/types.ts";
-import { type JoinRequest, planJoin, planRemoval } from "../../lib/replica/join_driver.ts";
+import {
+  identitiesOf,
+  type JoinRequest,
+  type JoinView,
+  planJoin,
+  planRemoval,
+} from "../../lib/replica/join_plan.ts";
 
 const TIMEOUT_MS = 300;
 const NOW_MS = 10_000;
@@ -54,12 +60,29 @@ function statusOf(membership: Membership, heard: Heard = {}): RaftStatus {
       state: "replicate",
       inflightMessages: 0,
       lastHeardMs: heard[id] === undefined ? NOW_MS : heard[id].lastHeardMs,
+      sinceMs: 0,
     })),
   };
 }
 
-function plan(request: JoinRequest, status: RaftStatus) {
-  return planJoin(request, status, NOW_MS, TIMEOUT_MS);
+const TAKEOVER_MS = 60_000;
+
+function plan(
+  request: JoinRequest,
+  status: RaftStatus,
+  invitation: JoinView["invitation"] = null,
+) {
+  return planJoin(request, {
+    status,
+    silentMs: (id) => NOW_MS - (status.progress.find((other) => other.id === id)?.lastHeardMs ?? 0),
+    electionTimeoutMs: TIMEOUT_MS,
+    takeoverMs: TAKEOVER_MS,
+    invitation,
+  });
+}
+
+function codeOf(step: ReturnType<typeof plan>): string | null {
+  return step.kind === "refuse" ? step.error.code : null;
 }
 
 const silent = { cccc3333: { lastHeardMs: NOW_MS - 1_000 } };
@@ -70,7 +93,7 @@ const learning: Membership = {
   learners: ["dddd4444"],
   nodes: {
     ...nodes,
-    cccc3333: { name: "a3~cccc", address: "h:3" },
+    cccc3333: { name: "a3~cccc3333", address: "h:3" },
     dddd4444: { name: "a3", address: "h:3" },
   },
 };
@@ -86,12 +109,13 @@ Deno.test("a wiped node is taken in as a learner while its old identity is dead"
 
 Deno.test("an identity that is alive keeps its place", () => {
   const step = plan(wiped, statusOf(full));
-  assertEquals(step.kind === "refuse" && step.error.code, "superseded");
+  assertEquals(codeOf(step), "unavailable");
+  assertMatch(step.kind === "refuse" ? step.error.message : "", /cccc3333.* is alive$/);
 });
 
 Deno.test("the leader's own name is never given away", () => {
-  const step = plan({ ...wiped, name: "a1" }, statusOf(full, silent));
-  assertEquals(step.kind === "refuse" && step.error.code, "superseded");
+  const step = plan({ ...wiped, name: "a1", address: "h:1" }, statusOf(full, silent));
+  assertEquals(codeOf(step), "unavailable");
 });
 
 Deno.test("a name that no member has is not taken in", () => {
@@ -108,8 +132,77 @@ Deno.test("a learner waits until it has caught up, then takes the old identity's
 });
 
 Deno.test("the old identity that comes back before the swap keeps its vote", () => {
-  const step = plan(wiped, statusOf(learning));
-  assertEquals(step.kind === "refuse" && step.error.code, "superseded");
+  assertEquals(codeOf(plan(wiped, statusOf(learning))), "unavailable");
+  const back = plan({ name: "a3", replicaId: "cccc3333", address: "h:3" }, statusOf(learning));
+  assertEquals(back.kind === "change" && back.target, {
+    voters: full.voters,
+    learners: [],
+    nodes: { ...learning.nodes, cccc3333: nodes.cccc3333 },
+  });
+});
+
+const elsewhere: JoinRequest = { ...wiped, address: "h:33" };
+
+Deno.test("a blank node at another address takes a name only after a long silence", () => {
+  const paused = { cccc3333: { lastHeardMs: NOW_MS - TAKEOVER_MS + 1 } };
+  const step = plan(elsewhere, statusOf(full, paused));
+  assertEquals(codeOf(step), "unavailable");
+  assertMatch(step.kind === "refuse" ? step.error.message : "", /60 s of silence.*a3=h:33$/);
+  const dead = { cccc3333: { lastHeardMs: NOW_MS - TAKEOVER_MS } };
+  assertEquals(plan(elsewhere, statusOf(full, dead)).kind, "change");
+});
+
+Deno.test("a command lets a blank node at its address take the name of a dead member at once", () => {
+  const invitation = { address: "h:33", replaced: ["cccc3333"] };
+  assertEquals(plan(elsewhere, statusOf(full, silent), invitation).kind, "change");
+  assertEquals(codeOf(plan(elsewhere, statusOf(full), invitation)), "unavailable");
+  const another = { ...elsewhere, address: "h:34" };
+  assertEquals(codeOf(plan(another, statusOf(full, silent), invitation)), "unavailable");
+  const former = { address: "h:33", replaced: ["99999999"] };
+  assertEquals(codeOf(plan(elsewhere, statusOf(full, silent), former)), "unavailable");
+});
+
+const again: JoinRequest = { name: "a3", replicaId: "0000eeee", address: "h:3" };
+
+Deno.test("a second blank node takes the place of a silent first one, whatever their order by id", () => {
+  for (const second of [again, { ...again, replicaId: "eeee0000" }]) {
+    assertEquals(
+      codeOf(plan(second, statusOf(learning, silent))),
+      "unavailable",
+      "the first lives",
+    );
+    const both = { ...silent, dddd4444: { lastHeardMs: NOW_MS - 1_000, match: 3 } };
+    const step = plan(second, statusOf(learning, both));
+    const { dddd4444: _, ...rest } = learning.nodes;
+    assertEquals(step.kind === "change" && step.target.learners, [second.replicaId]);
+    const names = step.kind === "change" ? step.target.nodes : {};
+    assertEquals(names[second.replicaId], { name: "a3", address: "h:3" });
+    assertEquals(names.cccc3333, rest.cccc3333);
+  }
+});
+
+Deno.test("a learner that votes takes the place of every other identity of its name", () => {
+  const crowded: Membership = {
+    ...learning,
+    voters: [...full.voters, "ffff6666"],
+    learners: ["dddd4444", "eeee5555"],
+    nodes: {
+      ...learning.nodes,
+      eeee5555: { name: "a3~eeee5555", address: "h:3" },
+      ffff6666: { name: "a3~ffff", address: "h:3" },
+    },
+  };
+  const dead = { lastHeardMs: NOW_MS - 1_000 };
+  const heard = { cccc3333: dead, eeee5555: dead, ffff6666: dead };
+  const step = plan(wiped, statusOf(crowded, heard));
+  assertEquals(step.kind === "change" && step.target.voters, ["aaaa1111", "bbbb2222", "dddd4444"]);
+  assertEquals(step.kind === "change" && step.target.learners, []);
+  assertEquals(identitiesOf(crowded, "a3").sort(), [
+    "cccc3333",
+    "dddd4444",
+    "eeee5555",
+    "ffff6666",
+  ]);
 });
 
 Deno.test("nothing is begun while a joint configuration is in force", () => {
@@ -127,7 +220,7 @@ Deno.test("a voter at its known address needs nothing, one that moved is entered
 const newcomer: JoinRequest = { name: "a4", replicaId: "eeee5555", address: "h:4" };
 
 Deno.test("an invited name is taken in as a learner, then as one voter more", () => {
-  const invited = planJoin(newcomer, statusOf(full), NOW_MS, TIMEOUT_MS, "h:4");
+  const invited = plan(newcomer, statusOf(full), { address: "h:4", replaced: [] });
   assertEquals(invited.kind === "change" && invited.target.learners, ["eeee5555"]);
   const withLearner: Membership = {
     ...full,
@@ -143,7 +236,7 @@ Deno.test("an invited name is taken in as a learner, then as one voter more", ()
 });
 
 Deno.test("an invitation is for one address", () => {
-  const step = planJoin(newcomer, statusOf(full), NOW_MS, TIMEOUT_MS, "h:5");
+  const step = plan(newcomer, statusOf(full), { address: "h:5", replaced: [] });
   assertEquals(step.kind === "refuse" && step.error.code, "invalid_membership");
 });
 
@@ -159,6 +252,12 @@ Deno.test("a member is removed when a majority of those that stay has answered",
   const late = removal("a3", statusOf(full, { bbbb2222: { lastHeardMs: 1 } }), NOW_MS - TIMEOUT_MS);
   assertEquals(late.kind === "refuse" && late.error.code, "invalid_membership");
   assertEquals(removal("a2", statusOf(full, dead)).kind, "change");
+});
+
+Deno.test("a name is removed with all its identities", () => {
+  const step = removal("a3", statusOf(learning));
+  assertEquals(step.kind === "change" && step.target.voters, ["aaaa1111", "bbbb2222"]);
+  assertEquals(step.kind === "change" && step.target.learners, []);
 });
 
 Deno.test("neither a stranger nor the last voter is removed, nor anybody during a change", () => {
