@@ -40,7 +40,11 @@ const create = defineCommand({
       help: "how many partitions it has",
     },
     retentionBytes: { type: "size", default: "0", help: "how much is kept of each; 0: all" },
-    retentionTime: { type: "duration", default: "0", help: "how long it is kept; 0: for ever" },
+    retentionTime: {
+      type: "duration",
+      default: "0",
+      help: "how long it is kept, an eighth longer at most; 0: for ever",
+    },
     ...commonFlags,
   },
   run: ({ flags, args: { name }, json, terminal }) =>
@@ -113,7 +117,10 @@ const alter = defineCommand({
       help: "new number of partitions; never fewer than there are",
     },
     retentionBytes: { type: "size", help: "how much is kept of each partition; 0: all" },
-    retentionTime: { type: "duration", help: "how long it is kept; 0: for ever" },
+    retentionTime: {
+      type: "duration",
+      help: "how long it is kept, an eighth longer at most; 0: for ever",
+    },
     ...commonFlags,
   },
   run: ({ flags, args: { name }, json, terminal }) =>

@@ -220,6 +220,8 @@ export class PartitionMachine implements StateMachine {
         return boundsAnswer.encode(this.trim(command.index, context.index));
       case "advance":
         return boundsAnswer.encode(this.advance(command.offset));
+      case "stamp":
+        return boundsAnswer.encode({ startOffset: this.startOffset, endOffset: this.endOffset });
     }
   }
 

@@ -78,6 +78,11 @@ export interface AdvanceCommand {
   readonly offset: number;
 }
 
+/** Changes nothing: its stamp begins a new segment, so that retention can drop the one before. */
+export interface StampCommand {
+  readonly kind: "stamp";
+}
+
 export type PartitionCommand =
   | ClaimCommand
   | CommitCommand
@@ -85,7 +90,8 @@ export type PartitionCommand =
   | DequeueCommand
   | DeleteConsumerCommand
   | TrimCommand
-  | AdvanceCommand;
+  | AdvanceCommand
+  | StampCommand;
 
 type Kind = PartitionCommand["kind"];
 type Fields<K extends Kind> = Omit<Extract<PartitionCommand, { kind: K }>, "kind">;
@@ -99,6 +105,7 @@ const codes: { readonly [K in Kind]: number } = {
   delete_consumer: 5,
   trim: 6,
   advance: 7,
+  stamp: 9,
 };
 
 const shapes: { readonly [K in Kind]: Codec<Fields<K>> } = {
@@ -118,6 +125,7 @@ const shapes: { readonly [K in Kind]: Codec<Fields<K>> } = {
   delete_consumer: record<Fields<"delete_consumer">>({ consumer: whole }),
   trim: record<Fields<"trim">>({ index: whole }),
   advance: record<Fields<"advance">>({ offset: whole }),
+  stamp: record<Fields<"stamp">>({}),
 };
 
 /** A claim of earlier versions, which did not say when its group was made. */

@@ -3,7 +3,9 @@
  * functions that return a plan; the leader proposes the `trim` that follows from it.
  *
  * A segment is as old as its last entry, by the stamp of the leader that appended it; producers'
- * timestamps play no part. Since a wrong clock here would delete everything at once, a clock that
+ * timestamps play no part. Segments end by age as well as by size (`rollAfterMs`). The segment that
+ * is being written is never dropped: when all its messages are too old, the leader appends an entry
+ * (`isStampDue`), which begins the next segment. Since a wrong clock here would delete everything at once, a clock that
  * leaps forward stops retention by age for a while.
  */
 
@@ -56,6 +58,29 @@ export function retentionPlan(
     plan = { trimTo: first, reason: bySize ? "size" : "age" };
   }
   return plan;
+}
+
+/** Segments of a partition in a retention time: messages stay at most one of these longer. */
+const SEGMENTS_IN_RETENTION = 8;
+const SHORTEST_ROLL_MS = 1_000;
+
+/** Milliseconds of stamps after which a segment ends, so that it can be dropped; 0: by size only. */
+export function rollAfterMs({ retentionMs }: RetentionSettings): number {
+  if (retentionMs === 0) return 0;
+  return Math.max(SHORTEST_ROLL_MS, Math.floor(retentionMs / SEGMENTS_IN_RETENTION));
+}
+
+/**
+ * Whether an entry is to be appended only because of its stamp: the segment being written holds
+ * messages, and its last entry, stamped `lastStampMs`, is too old to be kept.
+ */
+export function isStampDue(
+  holdsMessages: boolean,
+  lastStampMs: number,
+  { retentionMs }: RetentionSettings,
+  nowMs: number | null,
+): boolean {
+  return retentionMs > 0 && holdsMessages && nowMs !== null && lastStampMs < nowMs - retentionMs;
 }
 
 /** What is remembered between two looks at the clock; kept in the leader's memory. */

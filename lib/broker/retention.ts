@@ -1,5 +1,6 @@
 /**
- * Keeps partitions to their limits of size and age. The leader proposes where the log shall begin;
+ * Keeps partitions to their limits of size and age. Every replica ends its segments by age, too.
+ * The leader proposes where the log shall begin, and an entry where nothing is written any more;
  * every replica, when it has applied that, drops what lies before its own last checkpoint at or
  * before that place, so that the checkpoint a follower would be sent still brings everything kept.
  */
@@ -8,11 +9,13 @@ import type { Clock } from "../base/clock.ts";
 import { toTrilogError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { TopicSettings } from "../client/protocol.ts";
-import { encodeCommand } from "./partition_commands.ts";
+import { encodeCommand, type PartitionCommand } from "./partition_commands.ts";
 import {
   type ClockWatch,
+  isStampDue,
   type RetainedSegment,
   retentionPlan,
+  rollAfterMs,
   trustedNowMs,
   watchClock,
 } from "./partition_retention.ts";
@@ -36,6 +39,7 @@ export class Retention {
   /** Looks after one partition; call it every few seconds. */
   lookAfter(partition: ServedPartition, settings: TopicSettings): void {
     const { replica } = partition;
+    replica.store.rollAfterMs = rollAfterMs(settings);
     if (!replica.isLeader || this.proposing.has(partition)) return;
     const { clock, logger } = this.options;
     const now = { wallMs: replica.stampMs(), monotonicMs: clock.monotonicMs() };
@@ -51,19 +55,35 @@ export class Retention {
         partition: partition.label,
       });
     }
-    const plan = retentionPlan(segmentsOf(partition), settings, trustedNowMs(watch));
-    if (plan.trimTo === null) return;
-    this.proposing.add(partition);
+    const nowMs = trustedNowMs(watch);
+    const plan = retentionPlan(segmentsOf(partition), settings, nowMs);
+    if (plan.trimTo === null) {
+      const holdsMessages = lastSegmentHoldsMessages(partition);
+      if (isStampDue(holdsMessages, replica.raft.lastTimeMs, settings, nowMs)) {
+        this.propose(partition, { kind: "stamp" });
+      }
+      return;
+    }
     logger.info("dropping old messages", {
       partition: partition.label,
       reason: plan.reason,
       before: partition.machine.offsetFrom(plan.trimTo),
     });
-    const command = encodeCommand({ kind: "trim", index: plan.trimTo });
-    replica.propose(command).catch((thrown) => {
-      logger.debug("could not trim", { reason: toTrilogError(thrown).message });
+    this.propose(partition, { kind: "trim", index: plan.trimTo });
+  }
+
+  private propose(partition: ServedPartition, command: PartitionCommand): void {
+    this.proposing.add(partition);
+    partition.replica.propose(encodeCommand(command)).catch((thrown) => {
+      const reason = toTrilogError(thrown).message;
+      this.options.logger.debug("could not drop old messages", { reason });
     }).finally(() => this.proposing.delete(partition));
   }
+}
+
+function lastSegmentHoldsMessages({ machine, replica: { store } }: ServedPartition): boolean {
+  const last = store.segmentStarts().at(-1);
+  return last !== undefined && machine.offsetFrom(last.first) < machine.endOffset;
 }
 
 function segmentsOf({ replica: { checkpoints, store } }: ServedPartition): RetainedSegment[] {

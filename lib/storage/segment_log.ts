@@ -16,7 +16,7 @@
 import { assert } from "../base/assert.ts";
 import { TrilogError } from "../base/errors.ts";
 import { type Logger, silentLogger } from "../base/logger.ts";
-import type { Entry, HardState, Index, SnapshotMeta, Term } from "../raft/types.ts";
+import type { Entry, HardState, Index, Membership, SnapshotMeta, Term } from "../raft/types.ts";
 import type { Disk } from "./disk.ts";
 import { checkEntries } from "./entries.ts";
 import { GroupCommit } from "./group_commit.ts";
@@ -65,6 +65,8 @@ interface Active {
   /** Bytes of the file that are known to be synced. */
   synced: number;
   records: number;
+  /** Stamp of its first entry; null where it has none. */
+  firstStampMs: number | null | "unread";
 }
 
 interface SegmentStart {
@@ -77,6 +79,7 @@ class SegmentLog implements LogStore {
   readonly identity: GroupIdentity;
   readonly recovered: RecoveredState;
   readonly report: RecoveryReport;
+  rollAfterMs = 0;
   private readonly logger: Logger;
   private readonly commit = new GroupCommit(() => this.flush());
   private readonly index: LogIndex;
@@ -104,7 +107,7 @@ class SegmentLog implements LogStore {
     this.report = recovered.report;
     const listed = this.segments[this.segments.length - 1];
     const { active: segment, records } = recovered;
-    this.active = { segment, listed, synced: listed.bytes, records };
+    this.active = { segment, listed, synced: listed.bytes, records, firstStampMs: "unread" };
     this.syncMark = new SyncMarkFile(disk, options.directory, options.identity);
     this.files = new SegmentFiles(disk, options.directory, options.identity);
     this.recovered = this.recoveredState();
@@ -141,10 +144,29 @@ class SegmentLog implements LogStore {
     this.commit.check();
     checkEntries(entries, this.index.base?.last.index ?? 0, this.index.lastIndex);
     const memberships = entries.map(membershipOf);
-    if (entries.length > 0) {
-      this.reserve.restore();
-      this.rollIfFull();
-    }
+    let from = 0;
+    do {
+      if (entries.length > 0) {
+        this.reserve.restore();
+        this.rollIfFull();
+        this.rollIfOld(entries[from].timeMs);
+      }
+      const to = this.endOfPart(entries, from);
+      this.appendPart(
+        from === 0 ? hardState : null,
+        entries.slice(from, to),
+        memberships.slice(from, to),
+      );
+      from = to;
+    } while (from < entries.length);
+  }
+
+  /** Appends what goes into one segment. */
+  private appendPart(
+    hardState: HardState | null,
+    entries: readonly Entry[],
+    memberships: readonly (Membership | null)[],
+  ): void {
     const { segment, listed } = this.active;
     this.startWrite();
     if (hardState !== null) addHardState(writer, hardState);
@@ -157,6 +179,7 @@ class SegmentLog implements LogStore {
     if (count === 0) return;
     this.write(entries.length === 0, count);
     if (hardState !== null) this.hardState = hardState;
+    if (entries.length > 0) this.active.firstStampMs ??= entries[0].timeMs;
     const { number } = segment.header;
     let position = entriesAt;
     for (let at = 0; at < entries.length; at += 1) {
@@ -199,6 +222,44 @@ class SegmentLog implements LogStore {
     if (listed.bytes >= this.options.segmentBytes && holdsSomething) this.startSegment(null);
   }
 
+  /** Ends the active segment when its first entry is too old to share it with one of `timeMs`. */
+  private rollIfOld(timeMs: number): void {
+    const firstMs = this.firstStampMs();
+    if (firstMs === null || !this.isApart(firstMs, timeMs)) return;
+    try {
+      this.startSegment(null);
+    } catch (thrown) {
+      // Dropping by age is worth no refusal of entries.
+      if (!(thrown instanceof TrilogError) || thrown.code !== "disk_full") throw thrown;
+    }
+  }
+
+  /** Stamp of the active segment's first entry; null where it has none. */
+  private firstStampMs(): number | null {
+    if (this.rollAfterMs === 0) return null;
+    const { active } = this;
+    if (active.firstStampMs === "unread") {
+      const newest = this.segmentStarts().at(-1);
+      const holdsEntries = newest !== undefined && newest.number === active.listed.number;
+      active.firstStampMs = holdsEntries ? this.read(newest.first, 0)[0].timeMs : null;
+    }
+    return active.firstStampMs;
+  }
+
+  private isApart(firstMs: number, timeMs: number): boolean {
+    return this.rollAfterMs > 0 && timeMs - firstMs >= this.rollAfterMs;
+  }
+
+  /** End of the entries from `from` on that go into the active segment together. */
+  private endOfPart(entries: readonly Entry[], from: number): number {
+    if (this.rollAfterMs === 0 || entries.length === 0) return entries.length;
+    const firstMs = this.firstStampMs() ?? entries[from].timeMs;
+    for (let at = from + 1; at < entries.length; at += 1) {
+      if (this.isApart(firstMs, entries[at].timeMs)) return at;
+    }
+    return entries.length;
+  }
+
   /**
    * Syncs and closes the active segment and starts the next one: going on with the log, or afresh
    * on a snapshot with a hard state.
@@ -229,7 +290,13 @@ class SegmentLog implements LogStore {
     const { number, first } = created.header;
     const next: SegmentFile = { number, first, bytes: created.initialBytes };
     this.segments.push(next);
-    this.active = { segment: created, listed: next, synced: next.bytes, records: 1 };
+    this.active = {
+      segment: created,
+      listed: next,
+      synced: next.bytes,
+      records: 1,
+      firstStampMs: null,
+    };
     this.mark();
   }
 

@@ -50,6 +50,12 @@ export interface LogStore {
   /** State as recovered by opening; all of it durable. */
   readonly recovered: RecoveredState;
   readonly report: RecoveryReport;
+  /**
+   * A segment ends also when the stamps of its entries would span this many milliseconds, so that
+   * entries can be dropped by age. 0, as after opening: by size only. Takes effect with the next
+   * `append`.
+   */
+  rollAfterMs: number;
 
   /** Lowest index that `read` can return; last index + 1 where the log is empty. */
   firstIndex(): Index;

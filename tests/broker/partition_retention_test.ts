@@ -1,7 +1,9 @@
 import { assertEquals } from "@std/assert";
 import {
   type ClockWatch,
+  isStampDue,
   retentionPlan,
+  rollAfterMs,
   trustedNowMs,
   watchClock,
 } from "../../lib/broker/partition_retention.ts";
@@ -47,6 +49,20 @@ Deno.test("a clock that is not trusted stops retention by age, not by size", () 
     { trimTo: 21, reason: "size" },
   );
   assertEquals(retentionPlan([], unlimited, 5).trimTo, null);
+});
+
+Deno.test("a stamp is due when all messages of the last segment are too old", () => {
+  const byAge = { retentionBytes: 0, retentionMs: 500 };
+  const due = (nowMs: number | null, holdsMessages = true, limits = byAge) =>
+    isStampDue(holdsMessages, 1_000, limits, nowMs);
+  assertEquals([1_500, 1_501, null].map((nowMs) => due(nowMs)), [false, true, false]);
+  assertEquals(due(10 ** 9, false), false);
+  assertEquals(due(10 ** 9, true, unlimited), false);
+});
+
+Deno.test("segments end after an eighth of the retention time, but not within a second", () => {
+  const after = (retentionMs: number) => rollAfterMs({ retentionBytes: 0, retentionMs });
+  assertEquals([0, 80_000, 100].map(after), [0, 10_000, 1_000]);
 });
 
 const settings = { largestLeapMs: 1_000, distrustMs: 5_000 };

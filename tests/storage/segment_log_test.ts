@@ -52,6 +52,36 @@ Deno.test("the newest segment's bytes grow with each append, and all are counted
   assertEquals(log.bytes(), sizes.reduce((sum, [, bytes]) => sum + bytes.length, 0));
 });
 
+/** Entries from `from` on with these stamps. */
+function stamped(from: number, ...stampsMs: number[]) {
+  return stampsMs.map((timeMs, at) => ({ ...command(from + at, 1), timeMs }));
+}
+
+Deno.test("segments end by the stamps of their entries, within an append and after reopening", () => {
+  const disk = new JournalDisk();
+  let log = openLog(disk);
+  log.append(null, stamped(1, 100, 5_000));
+  log.rollAfterMs = 1_000;
+  log.append(null, stamped(3, 5_100));
+  assertEquals(startsOf(log), [1, 3], "the first entry is read back: it is too old");
+  log.append(null, stamped(4, 5_200, 6_099, 6_100, 6_200, 9_000));
+  assertEquals(startsOf(log), [1, 3, 6, 8]);
+  log.close();
+  log = openLog(disk);
+  assertEquals(startsOf(log), [1, 3, 6, 8]);
+  assertEquals(allEntries(log).map(({ index }) => index), [1, 2, 3, 4, 5, 6, 7, 8]);
+  log.append(null, stamped(9, 20_000));
+  assertEquals(startsOf(log), [1, 3, 6, 8], "without a limit a segment ends by its size only");
+  log.rollAfterMs = 1_000;
+  log.append({ term: 2, vote: null, commit: 0 }, []);
+  assertEquals(startsOf(log), [1, 3, 6, 8], "a hard state has no stamp");
+  log.append(null, stamped(10, 20_001));
+  assertEquals(startsOf(log), [1, 3, 6, 8, 10]);
+  log.append(null, stamped(9, 20_002, 21_500));
+  assertEquals(allEntries(log).at(-1)?.timeMs, 21_500, "entries are replaced over a segment's end");
+  log.close();
+});
+
 Deno.test("a read goes on over as many segments as it needs, and reads many times", () => {
   const log = filled(new JournalDisk(), 40);
   assert(log.segmentStarts().length > 10, "there are more segments than files kept open");
