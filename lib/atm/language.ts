@@ -83,7 +83,7 @@ export const OPS: Readonly<Record<Op, OpInfo>> = {
   member: {
     parameters: [],
     usage: MEMBER_USAGE,
-    summary: "add an ATM (NAME=HOST:PORT) or remove one",
+    summary: "add, replace or remove an ATM; a new one is NAME=HOST:PORT",
   },
   status: { parameters: [], summary: "this ATM and the others" },
   help: { parameters: [], summary: "this list" },

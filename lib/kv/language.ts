@@ -107,8 +107,8 @@ export const OPS: Readonly<Record<Op, OpInfo>> = {
   members: { usage: "members", summary: "every node of the store", words: [0, 0], flags: [] },
   member: {
     usage: MEMBER_USAGE,
-    summary: "add a node (NAME=HOST:PORT) or remove one",
-    words: [2, 2],
+    summary: "add, replace or remove a node; a new one is NAME=HOST:PORT",
+    words: [2, 3],
     flags: [],
   },
   status: { usage: "status", summary: "this node and the others", words: [0, 0], flags: [] },

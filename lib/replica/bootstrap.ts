@@ -11,13 +11,14 @@
  * so that it cannot campaign before it has received the cluster's log.
  */
 
-import { binary, type Decoded, nullable, record, token, word } from "../base/codec.ts";
+import { binary, type Decoded, list, nullable, record, token, word } from "../base/codec.ts";
 import { type Clock, sleep } from "../base/clock.ts";
 import { toTrilogError, TrilogError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Packable } from "../base/msgpack.ts";
 import { decodeMembership, encodeMembership } from "../raft/membership.ts";
 import type { Membership, NodeInfo, ReplicaId } from "../raft/types.ts";
+import type { RemoteIdentity } from "../net/handshake.ts";
 import type { Caller } from "../net/rpc_client.ts";
 import { JOIN_METHOD, joinCodec } from "./join_driver.ts";
 
@@ -35,11 +36,18 @@ const helloCodec = record({
   replicaId: token,
   address: token,
   cluster: nullable(token),
+  /** Names in the node's `--peers`, sorted: founders must agree on them. */
+  peers: list(token),
 });
 export type NodeHello = Decoded<typeof helloCodec>;
 
 /** A peer's answer, and the address of `--peers` at which it was reached from here. */
 type Reached = NodeHello & { readonly reachedAt: string };
+
+/** A peer that gave no answer, and why. */
+interface Unreached {
+  readonly missing: string;
+}
 
 /** The first membership of a cluster and its name for ever. */
 export interface Founding {
@@ -82,23 +90,38 @@ export interface BootstrapOptions {
 
 const RETRY_MS = 100;
 const CALL_MS = 1_000;
+/** What keeps a node from its cluster is repeated in the log after this long. */
+const REPEAT_MS = 60_000;
+const MOST_STATES = 64;
 
 export class Bootstrap {
-  private lastTold = "";
+  /** When each state was written to the log last. */
+  private readonly loggedMs = new Map<string, number>();
 
   constructor(private readonly options: BootstrapOptions) {}
 
   /** Serves {@link HELLO_METHOD}. */
-  hello(): Packable {
+  hello(caller?: Pick<RemoteIdentity, "name" | "role">): Packable {
     const { store } = this.options;
     const self = this.options.self();
+    if (caller?.role === "peer" && this.state() !== "member") this.noticeStranger(caller.name);
     return helloCodec.encode({
       state: this.state(),
       name: self.name,
       replicaId: store.replicaId,
       address: self.address,
       cluster: store.cluster ?? store.founding()?.cluster ?? null,
+      peers: this.peerNames(),
     });
+  }
+
+  private peerNames(): readonly string[] {
+    return this.options.peers.map(({ name }) => name).sort();
+  }
+
+  private noticeStranger(name: string): void {
+    if (this.peerNames().includes(name)) return;
+    this.tell(`${name} names this node in its --peers, and --peers here does not name ${name}`);
   }
 
   /** Serves {@link PREPARE_METHOD}: refuses unless this node is still free. */
@@ -139,7 +162,7 @@ export class Bootstrap {
     const { name } = this.options.self();
     const members = this.options.members().filter((member) => member.name !== name);
     const answers = await Promise.all([...this.others(), ...members].map((peer) => this.ask(peer)));
-    await this.askToJoin(answers);
+    await this.askToJoin(answers.filter(isReached));
   }
 
   /** What this node asks of the leader. */
@@ -155,20 +178,25 @@ export class Bootstrap {
   }
 
   private async attempt(): Promise<void> {
-    const { peers, store } = this.options;
+    const { store } = this.options;
     const self = this.options.self();
     const others = this.others();
     const answers = await Promise.all(others.map((peer) => this.ask(peer)));
-    const member = answers.find((answer) => answer?.state === "member");
-    if (member !== undefined) return await this.follow(member!, answers);
-    const missing = others.filter((_, at) => answers[at] === null);
-    if (missing.length > 0) {
-      this.tell(`waiting for ${missing.map(({ name }) => name).join(", ")}`);
-      return;
+    const hellos = answers.filter(isReached);
+    const member = hellos.find(({ state }) => state === "member");
+    if (member !== undefined) return await this.follow(member, hellos);
+    const missing = answers.flatMap((answer) => isReached(answer) ? [] : [answer.missing]);
+    if (missing.length > 0) return this.tell(`waiting for ${missing.join(", ")}`);
+    const names = this.peerNames().join(",");
+    const dissenter = hellos.find((hello) => hello.peers.join() !== names);
+    if (dissenter !== undefined) {
+      const { name, peers } = dissenter;
+      return this.tell(
+        `--peers must name the same nodes everywhere: ${names} here, ${peers.join()} at ${name}`,
+      );
     }
-    const lowest = peers.map(({ name }) => name).sort()[0];
+    const [lowest] = this.peerNames();
     if (lowest !== self.name) return this.tell(`waiting for ${lowest} to found the cluster`);
-    const hellos = answers as NodeHello[];
     const own = helloCodec.decode(this.hello(), "own hello");
     await this.found(this.plan([own, ...hellos]));
     store.becomeMember(store.founding()!.cluster);
@@ -213,7 +241,7 @@ export class Bootstrap {
   /** Somebody is a member: the prepared founding is in force, or this node has to be taken in. */
   private async follow(
     member: Reached,
-    answers: readonly (Reached | null)[],
+    answers: readonly Reached[],
   ): Promise<void> {
     const { store, logger } = this.options;
     const cluster = member.cluster;
@@ -238,11 +266,11 @@ export class Bootstrap {
    * The leader takes the request. The others refuse it and name the leader, which is asked next,
    * whether `--peers` names it or not.
    */
-  private async askToJoin(answers: readonly (Reached | null)[]): Promise<void> {
+  private async askToJoin(answers: readonly Reached[]): Promise<void> {
     const params = this.joinRequest();
     const asked = new Set<string>();
     const errors: TrilogError[] = [];
-    let next = answers.flatMap((answer) => answer?.state === "member" ? [answer.reachedAt] : []);
+    let next = answers.flatMap(({ state, reachedAt }) => state === "member" ? [reachedAt] : []);
     while (next.length > 0) {
       for (const address of next) asked.add(address);
       const refusals = await Promise.all(next.map((address) => this.askLeader(address, params)));
@@ -267,26 +295,34 @@ export class Bootstrap {
     }
   }
 
-  private async ask(peer: NodeInfo): Promise<Reached | null> {
+  private async ask(peer: NodeInfo): Promise<Reached | Unreached> {
     const { caller, onPeer } = this.options;
     try {
       const answer = await caller.call(peer.address, HELLO_METHOD, null, { deadlineMs: CALL_MS });
       const hello = helloCodec.decode(answer, "hello");
       if (hello.name !== peer.name) {
-        this.tell(`${peer.address} is ${hello.name} and not ${peer.name}`);
-        return null;
+        return { missing: `${peer.name}: ${hello.name} is at ${peer.address}` };
       }
       onPeer(hello.replicaId, peer.address);
       return { ...hello, reachedAt: peer.address };
-    } catch {
-      return null;
+    } catch (thrown) {
+      const { message } = toTrilogError(thrown);
+      const reason = message.slice(message.indexOf(": ") + 2);
+      return { missing: `${peer.name} at ${peer.address} (${reason})` };
     }
   }
 
-  /** Says where the node stands, once per change. */
+  /** Logs what the node waits for, each state at most once a minute. */
   private tell(state: string): void {
-    if (state === this.lastTold) return;
-    this.lastTold = state;
+    const nowMs = this.options.clock.monotonicMs();
+    const loggedMs = this.loggedMs.get(state);
+    if (loggedMs !== undefined && nowMs - loggedMs < REPEAT_MS) return;
+    if (this.loggedMs.size >= MOST_STATES) this.loggedMs.clear();
+    this.loggedMs.set(state, nowMs);
     this.options.logger.info(`not in a cluster yet: ${state}`);
   }
+}
+
+function isReached(answer: Reached | Unreached): answer is Reached {
+  return !("missing" in answer);
 }

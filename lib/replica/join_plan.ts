@@ -175,9 +175,8 @@ function refuseTaken(request: JoinRequest, id: ReplicaId, view: JoinView): JoinS
   const isAlive = silentMs < view.electionTimeoutMs * ALIVE_TIMEOUTS || id === view.status.id;
   const state = isAlive
     ? `${holder} and is alive`
-    : `${holder} and was last heard ${seconds(silentMs)} ago; it is replaced after ` +
-      `${seconds(view.takeoverMs)} of silence, or at once by replacing ${name} with ` +
-      `${name}=${address}`;
+    : `${holder}; it is silent, and is replaced after ${seconds(view.takeoverMs)} of that, or at ` +
+      `once by replacing ${name} with ${name}=${address}`;
   return refuse("unavailable", `Cannot take in ${name}: ${state}`);
 }
 

@@ -223,7 +223,7 @@ export class Node {
 
   private serve(): void {
     const { rpc } = this.process;
-    rpc.handle(HELLO_METHOD, () => this.bootstrap.hello());
+    rpc.handle(HELLO_METHOD, (_, { caller }) => this.bootstrap.hello(caller));
     rpc.handle(PREPARE_METHOD, (params) => this.bootstrap.prepare(params));
     rpc.handle(JOIN_METHOD, (params) => this.joins.request(params));
     rpc.handle(PROPOSE_METHOD, (params) => this.service.servePropose(params));

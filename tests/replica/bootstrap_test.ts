@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { TrilogError } from "../../lib/base/errors.ts";
-import { silentLogger } from "../../lib/base/logger.ts";
+import { createLogger } from "../../lib/base/logger.ts";
 import type { Packable } from "../../lib/base/msgpack.ts";
 import { Prng } from "../../lib/base/prng.ts";
 import {
@@ -51,6 +51,8 @@ class World {
   readonly scheduler = new Scheduler();
   readonly members = new Map<string, Member>();
   readonly joined: string[] = [];
+  /** What the nodes logged, each line behind the node's name. */
+  readonly log: string[] = [];
   loss = 0;
   /** Where join requests are taken; every other member refuses them and names it. */
   leader: string | null = null;
@@ -58,16 +60,25 @@ class World {
 
   constructor(readonly random = new Prng(1)) {}
 
-  start(name: string, store = new Store(`${name}-${this.random.below(1e9)}`)): Member {
+  start(
+    name: string,
+    store = new Store(`${name}-${this.random.below(1e9)}`),
+    peers = PEERS,
+  ): Member {
     const process = new SimProcess(this.scheduler, name);
     const clock = new SimClock(process);
     const bootstrap = new Bootstrap({
       clock,
-      logger: silentLogger,
-      caller: { call: (address, method, params) => this.call(address, method, params) },
+      logger: createLogger({
+        level: "info",
+        format: "text",
+        clock,
+        write: (line) => this.log.push(`${name} ${line}`),
+      }),
+      caller: { call: (address, method, params) => this.call(name, address, method, params) },
       store,
       self: () => ({ name, address: `${name}:1` }),
-      peers: PEERS,
+      peers,
       members: () => [],
       newClusterId: () => `cluster${++this.clusters}`,
       stopped: () => !process.alive,
@@ -95,20 +106,25 @@ class World {
     return [...this.members.values()];
   }
 
-  private async call(address: string, method: string, params: Packable): Promise<Packable> {
+  private async call(
+    caller: string,
+    address: string,
+    method: string,
+    params: Packable,
+  ): Promise<Packable> {
     await new Promise<void>((resolve) => this.scheduler.after(1, "call", resolve));
     if (this.random.chance(this.loss)) throw new TrilogError("unavailable", "Cannot call: lost");
     const member = this.members.get(address.split(":")[0]);
     if (member === undefined) throw new TrilogError("unavailable", "Cannot call: nobody there");
-    const answer = this.answer(member, method, params);
+    const answer = this.answer(caller, member, method, params);
     if (this.random.chance(this.loss)) {
       throw new TrilogError("deadline_exceeded", "Cannot call: answer lost");
     }
     return answer;
   }
 
-  private answer(member: Member, method: string, params: Packable): Packable {
-    if (method === HELLO_METHOD) return member.bootstrap.hello();
+  private answer(caller: string, member: Member, method: string, params: Packable): Packable {
+    if (method === HELLO_METHOD) return member.bootstrap.hello({ name: caller, role: "peer" });
     if (method === PREPARE_METHOD) return member.bootstrap.prepare(params);
     assertEquals(method, JOIN_METHOD);
     if (this.leader !== null && this.leader !== member.name) {
@@ -139,6 +155,31 @@ Deno.test("nobody founds while one of --peers is missing", async () => {
   assert(world.all.every(({ store }) => !store.isMember() && store.founding() === null));
   world.start("a3");
   await world.until("all are members", () => world.all.every(({ store }) => store.isMember()));
+});
+
+Deno.test("nodes whose --peers differ found nothing, and each says why", async () => {
+  const world = new World();
+  const two = PEERS.slice(0, 2);
+  world.start("a1", undefined, two);
+  world.start("a2");
+  world.start("a3");
+  await world.scheduler.runUntil(30_000);
+  assert(world.all.every(({ store }) => !store.isMember() && store.founding() === null));
+  const says = (name: string, text: string) =>
+    world.log.filter((line) => line.startsWith(`${name} `) && line.includes(text)).length;
+  const differ = "--peers must name the same nodes everywhere: a1,a2,a3 here, a1,a2 at a1";
+  assertEquals([says("a2", differ), says("a3", differ)], [1, 1], "once, not ten times a second");
+  assertEquals(says("a1", "a1,a2 here, a1,a2,a3 at a2"), 1);
+  assertEquals(says("a1", "a3 names this node in its --peers, and --peers here does not"), 1);
+});
+
+Deno.test("a node that waits says for which peer, at which address, and why", async () => {
+  const world = new World();
+  world.start("a1");
+  world.start("a2");
+  await world.scheduler.runUntil(2_000);
+  const line = world.log.find((line) => line.includes("waiting for a3 at a3:1 (nobody there)"));
+  assert(line !== undefined, world.log.join("\n"));
 });
 
 Deno.test("a blank node that meets a member asks to be taken in and never founds", async () => {
