@@ -4,6 +4,7 @@ import { TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { randomIdentity } from "../lib/base/system_random.ts";
 import { AtmClient } from "../lib/atm/client.ts";
+import { describeCommand, describeQuestion } from "../lib/atm/wording.ts";
 import { AtmDesk } from "../lib/atm/desk.ts";
 import { completionsOf } from "../lib/atm/language.ts";
 import { BankMachine } from "../lib/atm/machine.ts";
@@ -14,6 +15,7 @@ import { readTextLines } from "../lib/cli/lines.ts";
 import { exitStatus } from "../lib/cli/program.ts";
 import { printError } from "../lib/cli/terminal.ts";
 import { type Backend, LocalBackend, RemoteBackend } from "../lib/replica/backends.ts";
+import { catchUpText } from "../lib/replica/member_words.ts";
 import { Node } from "../lib/replica/node.ts";
 import { Seat } from "./seat.ts";
 import { newCaller } from "./caller.ts";
@@ -98,6 +100,11 @@ async function runAtm(context: AtmContext): Promise<number> {
     machine: () => new BankMachine(),
     peers: peers!,
     segmentBytes,
+    story: { command: describeCommand, question: describeQuestion },
+    onCaughtUp: (caughtUp) => {
+      // The log says so, too, where it is shown.
+      if (serverFlags.logLevel === "warn") seat.note(catchUpText(caughtUp));
+    },
     takeoverMs: context.flags.takeoverAfter,
   });
   try {

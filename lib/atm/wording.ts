@@ -3,7 +3,7 @@
 import { limits } from "../base/limits.ts";
 import { formatCents } from "./amounts.ts";
 import { memberChangeText } from "../replica/member_words.ts";
-import type { Answer } from "./codec.ts";
+import { type Answer, decodeCommand, decodeQuestion } from "./codec.ts";
 import type { Request } from "./language.ts";
 
 /** `withdraw 5.00 from alice`, to follow "Cannot". */
@@ -29,6 +29,19 @@ export function requestText(request: Request): string {
     default:
       return request.op;
   }
+}
+
+/** A stored command in the words of the event log. */
+export function describeCommand(bytes: Uint8Array): string {
+  const command = decodeCommand(bytes);
+  return command === null ? "nonsense" : requestText(command);
+}
+
+/** A question in the words of the event log. */
+export function describeQuestion(bytes: Uint8Array): string {
+  const question = decodeQuestion(bytes);
+  if (question === null) return "nonsense";
+  return "account" in question ? `${question.op} of ${question.account}` : question.op;
 }
 
 export function refusalText(

@@ -82,8 +82,19 @@ export function statusLines(status: NodeStatus): string[] {
   return [
     `${status.name} ${status.address} ${status.role}, ${leader}, term ${status.term}, ` +
     `applied ${status.applied} of ${status.lastIndex}`,
+    ...catchUpLines(status),
     ...memberLines(status),
   ];
+}
+
+function catchUpLines({ caughtUp }: NodeStatus): string[] {
+  if (caughtUp === null) return [];
+  const { agoMs } = caughtUp;
+  return [`${catchUpText(caughtUp)}, ${Math.round(agoMs / 1_000)} s ago`];
+}
+
+export function catchUpText({ entries, from }: { entries: number; from: string }): string {
+  return `caught up ${entries} ${entries === 1 ? "entry" : "entries"} from ${from}`;
 }
 
 export function memberLines(status: NodeStatus): string[] {

@@ -15,6 +15,7 @@ import { corrupt } from "../storage/record.ts";
 import { openSegmentLog } from "../storage/segment_log.ts";
 import type { LogStore } from "../storage/store.ts";
 import { Bootstrap, HELLO_METHOD, PREPARE_METHOD } from "./bootstrap.ts";
+import { CatchUp, type CaughtUp, Observers } from "./catch_up.ts";
 import { GroupService, PROPOSE_METHOD, type ReadMode } from "./group_service.ts";
 import { JOIN_METHOD, JoinDriver } from "./join_driver.ts";
 import { identitiesOf } from "./join_plan.ts";
@@ -51,6 +52,8 @@ export interface NodeOptions extends Omit<ProcessOptions, "addressesOf" | "onMem
   readonly lease?: LeaseOptions;
   /** Silence after which a blank node elsewhere takes a member's name; default one minute. */
   readonly takeoverMs?: number;
+  /** Called when this node has again what it had missed while it was away. */
+  readonly onCaughtUp?: (caughtUp: CaughtUp) => void;
   /** Has the log tell the story of the consensus, in these words for requests. */
   readonly story?: StoryWords;
 }
@@ -73,6 +76,7 @@ export class Node {
   private readonly clock: Clock;
   private readonly requestLog: PacedLog;
   private current: Replica | null = null;
+  private readonly catchUp = new CatchUp((caughtUp) => this.caughtUp(caughtUp));
   /** What is replicated: the machine with the memory of its clients and its invitations. */
   private readonly replicated: SessionMachine;
   /** Addresses in force when this process started: `--peers` stands for these. */
@@ -190,6 +194,7 @@ export class Node {
         applied: 0,
         lastIndex: 0,
         members: [],
+        caughtUp: null,
       };
     }
     const status = this.current.status();
@@ -204,6 +209,7 @@ export class Node {
       applied: status.applied,
       lastIndex: status.last.index,
       members: this.members(status),
+      caughtUp: this.lastCatchUp(),
     };
   }
 
@@ -291,14 +297,20 @@ export class Node {
       store,
       raft: raftOptions(options, options.lease),
       compaction: "previous",
-      observer: this.story(),
+      observer: new Observers([this.catchUp, ...this.story()]),
     });
   }
 
-  private story(): Story | undefined {
+  private caughtUp(caughtUp: CaughtUp): void {
+    const { entries, from } = caughtUp;
+    this.options.logger.info("caught up", { entries, from });
+    this.options.onCaughtUp?.(caughtUp);
+  }
+
+  private story(): Story[] {
     const { story: words, logger, heartbeatMs } = this.options;
-    if (words === undefined || !logger.enabled("info")) return undefined;
-    return new Story({ logger, clock: this.clock, words, heartbeatMs });
+    if (words === undefined || !logger.enabled("info")) return [];
+    return [new Story({ logger, clock: this.clock, words, heartbeatMs })];
   }
 
   private async serveCommand(params: Packable): Promise<Packable> {
@@ -349,6 +361,13 @@ export class Node {
     const { name } = this.options;
     const message = `Cannot take part as ${name}: ${whyFormer(membership, name)}`;
     this.fatal(new TrilogError("superseded", message));
+  }
+
+  private lastCatchUp(): NodeStatus["caughtUp"] {
+    const { last } = this.catchUp;
+    if (last === null) return null;
+    const { entries, from, atMs } = last;
+    return { entries, from, agoMs: Math.max(0, Math.round(this.clock.monotonicMs() - atMs)) };
   }
 
   private members(status: RaftStatus): NodeStatus["members"] {

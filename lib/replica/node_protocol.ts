@@ -60,5 +60,7 @@ export const nodeStatusCodec = record({
   applied: whole,
   lastIndex: whole,
   members: list(memberCodec),
+  /** When the node last caught up with entries that it had missed; null: it never had to. */
+  caughtUp: nullable(record({ entries: whole, from: text, agoMs: whole })),
 });
 export type NodeStatus = Decoded<typeof nodeStatusCodec>;

@@ -483,8 +483,8 @@ export class Replica {
   private noticeLostLeadership(): void {
     const { role, term } = this.raft;
     if (role === "leader") {
-      const news = this.wasLeaderInTerm !== term;
-      if (news && this.observer === undefined) this.logger.info("became leader", { term });
+      const isNews = this.wasLeaderInTerm !== term && this.observer?.logsLeadership !== true;
+      if (isNews) this.logger.info("became leader", { term });
       this.wasLeaderInTerm = term;
       return;
     }

@@ -23,6 +23,8 @@ import { commandOf } from "./sessions.ts";
 
 /** Sees everything that a replica's core takes in and gives out, in order. */
 export interface ReplicaObserver {
+  /** Whether it logs that the replica became leader, so that the replica need not. */
+  readonly logsLeadership?: boolean;
   /** The core has taken `input`. */
   stepped(input: Input, raft: Raft, nowMs: number): void;
   /** The replica is about to carry this out. */
@@ -46,6 +48,7 @@ export interface StoryOptions {
 const SILENT_HEARTBEATS = 2;
 
 export class Story implements ReplicaObserver {
+  readonly logsLeadership = true;
   private role: Role = "follower";
   private term = 0;
   private nowMs = 0;

@@ -183,6 +183,7 @@ export class Managers {
       commit: this.index,
       applied: this.index,
       lastIndex: this.index,
+      caughtUp: null,
       members: [...names, "m3~0bad"].map((member) => ({
         name: member,
         replicaId: `r-${member}`,

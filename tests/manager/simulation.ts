@@ -154,6 +154,7 @@ function nodeStatus(name: string, replica: Replica): NodeStatus {
     commit,
     applied,
     lastIndex: last.index,
+    caughtUp: null,
     members: names.map((id) => ({
       name: id,
       replicaId: id,

@@ -70,10 +70,11 @@ export class TestCluster {
     size: number,
     readonly groups: readonly string[] = ["g"],
     seed = 1,
-    options: Pick<Partial<TestCluster>, "lease" | "observer" | "restAfterMs"> = {},
+    options: Pick<Partial<TestCluster>, "lease" | "observer" | "segmentBytes" | "restAfterMs"> = {},
   ) {
     this.lease = options.lease;
     this.observer = options.observer;
+    this.segmentBytes = options.segmentBytes ?? this.segmentBytes;
     this.restAfterMs = options.restAfterMs ?? this.restAfterMs;
     this.random = new Prng(seed);
     this.network = new SimNetwork(this.scheduler, this.random.fork());

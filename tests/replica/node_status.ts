@@ -14,6 +14,7 @@ export const STATUS: NodeStatus = {
   commit: 9,
   applied: 9,
   lastIndex: 9,
+  caughtUp: null,
   members: [
     {
       name: "a1",
