@@ -78,7 +78,11 @@ export const command = defineCommand({
     if (!flags.peers.some(({ name }) => name === flags.id)) {
       throw usage(`--peers does not name ${flags.id}`);
     }
-    const liveness = { intervalMs: flags.heartbeatInterval, timeToDeadMs: flags.timeToDead };
+    const liveness = {
+      intervalMs: flags.heartbeatInterval,
+      timeToDeadMs: flags.timeToDead,
+      takeoverMs: flags.takeoverAfter,
+    };
     if (liveness.intervalMs === 0 || liveness.timeToDeadMs <= liveness.intervalMs) {
       throw usage("--time-to-dead must be longer than --heartbeat-interval, and that above 0");
     }

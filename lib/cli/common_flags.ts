@@ -20,7 +20,7 @@ export const memberFlags = {
   takeoverAfter: {
     type: "duration",
     default: "60s",
-    help: "silence after which an empty node at another address takes a member's name",
+    help: "silence after which an empty server at another address takes the name of one",
   },
 } as const;
 

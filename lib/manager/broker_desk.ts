@@ -13,7 +13,7 @@ import type { Call } from "../net/rpc.ts";
 import { registerBroker } from "./brokers.ts";
 import type { Command } from "./command.ts";
 import { Heartbeats } from "./heartbeats.ts";
-import type { Liveness } from "./liveness.ts";
+import { type Liveness, TAKEOVER_MS } from "./liveness.ts";
 import type { MetadataMachine } from "./metadata.ts";
 import { report } from "./reports.ts";
 import { assignmentsView } from "./views.ts";
@@ -132,12 +132,21 @@ export class BrokerDesk {
     });
   }
 
-  /** A name goes to another identity only when the one that has it is no longer heard. */
+  /** A name goes to another identity only when the one that has it is silent for long enough. */
   private refuseTakenName(request: RegisterBrokerRequest, act: string): void {
     const known = this.options.machine.state.brokers.get(request.id);
-    if (known === undefined || known.replicaId === request.replicaId || !known.alive) return;
-    if (!this.options.liveness.isPresent(known.replicaId, this.options.clock.monotonicMs())) return;
-    throw new TrilogError("unavailable", `Cannot ${act}: the broker of that name is still heard`);
+    if (known === undefined || known.replicaId === request.replicaId) return;
+    const sameAddress = known.address === request.address;
+    if (sameAddress && !known.alive) return;
+    const nowMs = this.options.clock.monotonicMs();
+    const { liveness } = this.options;
+    if (liveness.takeoverInMs(known.replicaId, sameAddress, nowMs) === 0) return;
+    const isHeard = liveness.takeoverInMs(known.replicaId, true, nowMs) > 0;
+    const state = isHeard
+      ? "the broker of that name is still heard"
+      : `another identity at ${known.address} has that name; it is replaced after ` +
+        `${Math.round((liveness.settings.takeoverMs ?? TAKEOVER_MS) / 1_000)} s of silence`;
+    throw new TrilogError("unavailable", `Cannot ${act}: ${state}`);
   }
 
   private refuseUnknown(replicaId: string): void {

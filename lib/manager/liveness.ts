@@ -13,7 +13,14 @@ export interface LivenessSettings {
   readonly intervalMs: number;
   /** A broker not heard for this long is declared dead; above `intervalMs`. */
   readonly timeToDeadMs: number;
+  /**
+   * A broker's name goes to another identity at another address only after this much silence: the
+   * one that holds it may be paused or cut off. Default one minute.
+   */
+  readonly takeoverMs?: number;
 }
+
+export const TAKEOVER_MS = 60_000;
 
 /** What is known of a broker, as declared so far. */
 export interface DeclaredBroker {
@@ -62,11 +69,15 @@ export class Liveness {
   }
 
   /**
-   * Whether a broker was heard lately enough that another may not take its name. A broker not
-   * heard yet in this leadership is given the same time to be heard.
+   * How much longer a broker must stay silent before another identity may take its name, in
+   * milliseconds; 0: it may now. An identity at the broker's own address (`sameAddress`) shows that
+   * the broker's process is gone. One not heard yet in this leadership is given the same time.
    */
-  isPresent(replicaId: string, nowMs: number): boolean {
-    return nowMs - this.sinceMs(replicaId, nowMs) < 2 * this.settings.intervalMs;
+  takeoverInMs(replicaId: string, sameAddress: boolean, nowMs: number): number {
+    const shortMs = 2 * this.settings.intervalMs;
+    const longMs = Math.max(shortMs, this.settings.takeoverMs ?? TAKEOVER_MS);
+    const silentMs = nowMs - this.sinceMs(replicaId, nowMs);
+    return Math.max(0, (sameAddress ? shortMs : longMs) - silentMs);
   }
 
   /** How often to call {@link judge} while leading. */

@@ -62,9 +62,11 @@ Deno.test("a name is taken while its broker was heard within two intervals", () 
   for (const heard of [true, false]) {
     const liveness = new Liveness(settings);
     if (heard) liveness.heard("a", 0);
-    assertEquals(liveness.isPresent("a", 0), true, "or a new leader cannot know yet");
-    assertEquals(liveness.isPresent("a", 2 * second - 1), true);
-    assertEquals(liveness.isPresent("a", 2 * second), false);
+    assertEquals(liveness.takeoverInMs("a", true, 0), 2 * second, "a new leader cannot know yet");
+    assertEquals(liveness.takeoverInMs("a", true, 2 * second - 1), 1);
+    assertEquals(liveness.takeoverInMs("a", true, 2 * second), 0);
+    assertEquals(liveness.takeoverInMs("a", false, 2 * second), 58_000, "elsewhere it may live");
+    assertEquals(liveness.takeoverInMs("a", false, 60_000), 0);
   }
 });
 

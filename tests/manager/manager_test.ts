@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type ErrorCode, TrilogError } from "../../lib/base/errors.ts";
 import {
   clusterStatusMethod,
@@ -173,6 +173,23 @@ Deno.test("a name passes to a new identity only when the old one is silent", asy
   await managers.ask(registerBrokerMethod, wiped);
   await refusal(() => managers.heartbeat("b1"), "superseded");
   await refusal(() => managers.heartbeat("b9"), "no_such_broker");
+  managers.stop();
+});
+
+Deno.test("at another address a new identity waits for a long silence, dead or not", async () => {
+  const managers = await managersWith(3);
+  const elsewhere = { id: "b1", replicaId: "r-new", address: "h:9", rack: "", clusterId: null };
+  await managers.pass(15 * second);
+  const refused = await refusal(
+    () => managers.ask(registerBrokerMethod, elsewhere),
+    "unavailable",
+  );
+  assertStringIncludes(refused.message, "replaced after 60 s of silence");
+  await managers.heartbeat("b1");
+  await managers.pass(59 * second);
+  await refusal(() => managers.ask(registerBrokerMethod, elsewhere), "unavailable");
+  await managers.pass(2 * second);
+  await managers.ask(registerBrokerMethod, elsewhere);
   managers.stop();
 });
 
