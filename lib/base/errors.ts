@@ -67,6 +67,7 @@ export const errorCodes = {
   no_such_topic: { retryable: false, outcome: "certain" },
   topic_exists: { retryable: false, outcome: "certain" },
   invalid_topic: { retryable: false, outcome: "certain" },
+  topic_replaced: { retryable: false, outcome: "certain" },
   no_such_partition: { retryable: false, outcome: "certain" },
   no_such_broker: { retryable: false, outcome: "certain" },
   no_such_producer: { retryable: false, outcome: "certain" },

@@ -17,6 +17,9 @@ import {
   deleteConsumerMethod,
   dequeueMethod,
   fetchMethod,
+  type KnownLeader,
+  leadersMethod,
+  type LeadersRequest,
   listOffsetsMethod,
   type Method,
   metricsMethod,
@@ -204,6 +207,10 @@ export class Broker {
     this.handle(surveyMethod, (partition) => Promise.resolve(survey(partition)));
     this.handle(advanceMethod, (partition, request) => advance(partition, request));
     this.handle(releaseMethod, (partition, _, { caller }) => this.release(partition, caller));
+    this.process.rpc.handle(leadersMethod.name, (params) => {
+      const { groups } = leadersMethod.request.decode(params, leadersMethod.name);
+      return leadersMethod.answer.encode({ leaders: this.knownLeaders(groups) });
+    });
     this.process.rpc.handle(
       metricsMethod.name,
       () => metricsMethod.answer.encode({ families: this.families() }),
@@ -225,6 +232,16 @@ export class Broker {
       );
     }
     return release(partition, caller.replicaId, this.clock);
+  }
+
+  /** What the replicas here know of who leads; without those that know nothing. */
+  private knownLeaders(groups: LeadersRequest["groups"]): KnownLeader[] {
+    return groups.flatMap(({ groupId, epoch }) => {
+      const partition = this.hosting.get(groupId)?.partition ?? null;
+      const address = partition?.replica.leaderAddress();
+      if (partition?.epoch !== epoch || address === undefined) return [];
+      return [{ groupId, address, term: partition.replica.raft.term }];
+    });
   }
 
   private families(): MetricFamily[] {

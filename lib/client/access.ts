@@ -13,11 +13,21 @@ export interface PartitionRequest {
   readonly epoch: number;
 }
 
+/**
+ * The partition that a reader means, whatever is made under the topic's name later: the group that
+ * its first request went to; null before.
+ */
+export interface PartitionPin {
+  groupId: string | null;
+}
+
 export interface PartitionAccess {
   readonly clock: Clock;
   readonly random: Random;
   /** The topic's partitions; rejects with `no_such_topic`. */
   topic(name: string): Promise<TopicMetadata>;
+  /** How many partitions a topic in use has now, as far as is known; null where it is not. */
+  partitionCount(topic: string): number | null;
   /** Where requests for a partition go; rejects with `no_such_topic` or `no_such_partition`. */
   route(topic: string, partition: number): Promise<Route>;
   /** One attempt at the broker that a route names. */

@@ -12,19 +12,16 @@ import { newCounters } from "../net/counters.ts";
 import { clientPolicy } from "../net/handshake.ts";
 import { RpcClient } from "../net/rpc_client.ts";
 import type { Sockets } from "../net/tcp.ts";
-import type { PartitionRequest } from "./access.ts";
+import type { PartitionPin, PartitionRequest } from "./access.ts";
 import { Consumer } from "./consumer.ts";
 import type { ConsumerOptions } from "./consumer_options.ts";
+import { LeaderWatch } from "./leader_watch.ts";
 import { gaveUp, Managers } from "./managers.ts";
+import { MetadataCache } from "./metadata_cache.ts";
 import { addressesOption } from "./options.ts";
 import { Producer, type ProducerOptions } from "./producer.ts";
 import { PartitionReader, type ReaderOptions } from "./partition_reader.ts";
-import {
-  type ClusterMetadata,
-  listOffsetsMethod,
-  metadataMethod,
-  type TopicMetadata,
-} from "./protocol.ts";
+import { type ClusterMetadata, listOffsetsMethod, type TopicMetadata } from "./protocol.ts";
 import type { Method } from "./protocol_method.ts";
 import { type Route, Routing } from "./routing.ts";
 import { Troubles } from "./troubles.ts";
@@ -51,8 +48,6 @@ export interface ClientOptions {
 export const REQUEST_MS = 5_000;
 /** Longest time one attempt at a broker may take before another is tried. */
 const ATTEMPT_MS = 3_000;
-/** Metadata is not fetched more often than this, however many requests fail. */
-const REFRESH_PAUSE_MS = 20;
 
 /** A connection to a cluster: the way to its producers and consumers. */
 export class Client {
@@ -71,8 +66,8 @@ export class Client {
   private readonly rpc: RpcClient;
   private readonly routing: Routing;
   private readonly troubles = new Troubles();
-  private refreshing: Promise<ClusterMetadata> | null = null;
-  private refreshedAtMs = -Infinity;
+  private readonly metadata: MetadataCache;
+  private readonly leaders: LeaderWatch;
 
   private constructor(options: ClientOptions) {
     this.clock = options.clock ?? systemClock;
@@ -89,6 +84,8 @@ export class Client {
     const bootstrap = addressesOption("bootstrap", options.bootstrap);
     this.managers = new Managers(this.rpc, this.clock, this.random, bootstrap);
     this.routing = new Routing(this.random);
+    this.metadata = new MetadataCache(this.clock, this.random, this.managers, this.routing);
+    this.leaders = new LeaderWatch(this.clock, this.rpc, this.routing);
   }
 
   /** A client that connects when it is first used. Throws `invalid_argument` as `connect` rejects. */
@@ -97,14 +94,14 @@ export class Client {
   }
 
   /**
-   * Connects and learns what topics there are. Rejects with `unavailable` when no manager answers
+   * Connects and learns what servers there are. Rejects with `unavailable` when no manager answers
    * within `deadlineMs`, `unauthorized` when the token is wrong, or `invalid_argument` for options
    * that cannot be used.
    */
   static async connect(options: ClientOptions, deadlineMs = REQUEST_MS): Promise<Client> {
     const client = new Client(options);
     try {
-      await client.refresh(deadlineMs);
+      await client.metadata.update("linearizable", deadlineMs);
       return client;
     } catch (error) {
       client.close();
@@ -119,6 +116,7 @@ export class Client {
 
   /** Ends all requests and connections. */
   close(): void {
+    this.leaders.close();
     this.rpc.close();
   }
 
@@ -143,10 +141,7 @@ export class Client {
    * @internal
    */
   refresh(deadlineMs = REQUEST_MS): Promise<ClusterMetadata> {
-    this.refreshing ??= this.fetchMetadata(deadlineMs).finally(() => {
-      this.refreshing = null;
-    });
-    return this.refreshing;
+    return this.metadata.all(deadlineMs);
   }
 
   /**
@@ -154,15 +149,17 @@ export class Client {
    *
    * @internal
    */
-  async topic(name: string): Promise<TopicMetadata> {
-    const known = this.routing.topic(name);
-    if (known !== undefined) return known;
-    // A refresh that was under way may have begun before the topic was made.
-    if (this.refreshing !== null) await this.refresh();
-    if (this.routing.topic(name) === undefined) await this.refresh();
-    const found = this.routing.topic(name);
-    if (found !== undefined) return found;
-    throw new TrilogError("no_such_topic", `Cannot use topic ${name}: there is no such topic`);
+  topic(name: string): Promise<TopicMetadata> {
+    return this.metadata.topic(name, REQUEST_MS);
+  }
+
+  /**
+   * How many partitions a topic in use has, as far as is known; null where it is not known.
+   *
+   * @internal
+   */
+  partitionCount(topic: string): number | null {
+    return this.metadata.known(topic)?.partitions.length ?? null;
   }
 
   /** The partition's first offset, its end, or the first message at or after a time. */
@@ -182,7 +179,8 @@ export class Client {
   /**
    * The answer of a partition's leader to a request that may be repeated without harm. Rejects with
    * the refusal, or after `deadlineMs` with `unavailable` or `outcome_unknown`. Where `signal` is
-   * aborted, a failed attempt is the last.
+   * aborted, a failed attempt is the last. With `pin`, rejects with `topic_replaced` where the
+   * topic was deleted and another of its name was made.
    *
    * @internal
    */
@@ -193,11 +191,13 @@ export class Client {
     request: Omit<Request, keyof PartitionRequest>,
     deadlineMs: number,
     signal?: AbortSignal,
+    pin?: PartitionPin,
   ): Promise<Answer> {
     const endMs = this.clock.monotonicMs() + deadlineMs;
     let mayHaveHappened = false;
     for (;;) {
       const route = await this.route(topic, partition);
+      if (pin !== undefined) hold(pin, route, `${topic}/${partition}`);
       try {
         const leftMs = endMs - this.clock.monotonicMs();
         return await this.askLeader(route, method, request, Math.min(leftMs, ATTEMPT_MS));
@@ -215,11 +215,12 @@ export class Client {
 
   /** @internal */
   async route(topic: string, partition: number): Promise<Route> {
-    const route = this.routing.route(topic, partition);
+    const known = this.metadata.known(topic);
+    const route = known === undefined ? null : this.routing.route(topic, partition);
     if (route !== null) return route;
     let found = await this.topic(topic);
     if (partition >= found.partitions.length) {
-      await this.refresh();
+      await this.metadata.update("linearizable", REQUEST_MS);
       found = await this.topic(topic);
     }
     const fresh = this.routing.route(topic, partition);
@@ -242,7 +243,8 @@ export class Client {
     const params = method.request.encode(full);
     const options = { deadlineMs: Math.max(1, Math.ceil(deadlineMs)) };
     try {
-      const answer = await this.rpc.call(route.address, method.name, params, options);
+      const call = this.rpc.call(route.address, method.name, params, options);
+      const answer = await this.leaders.watch(route, heldMs(request), call);
       this.routing.succeeded(route);
       this.troubles.succeeded(groupId);
       return method.answer.decode(answer, method.name);
@@ -279,20 +281,20 @@ export class Client {
     const advice = this.routing.failed(route, error);
     if (advice.kind === "give_up") return null;
     // The next attempt must not wait for managers that may be away themselves.
-    const due = this.clock.monotonicMs() - this.refreshedAtMs > REFRESH_PAUSE_MS;
-    if (advice.refresh && due) void this.refresh(REFRESH_DEADLINE_MS).catch(() => {});
+    if (advice.refresh) this.metadata.failed();
     return advice.delayMs;
-  }
-
-  /** Asks the managers, and takes in what they say. */
-  private async fetchMetadata(deadlineMs: number): Promise<ClusterMetadata> {
-    const request = { topics: null, consistency: "linearizable" } as const;
-    const metadata = await this.managers.request(metadataMethod, request, deadlineMs);
-    this.routing.update(metadata);
-    this.managers.update(this.routing.managers);
-    this.refreshedAtMs = this.clock.monotonicMs();
-    return metadata;
   }
 }
 
-const REFRESH_DEADLINE_MS = 3_000;
+/** How long the leader may hold the answer to a request back, in milliseconds. */
+function heldMs(request: object): number {
+  return "maxWaitMs" in request && typeof request.maxWaitMs === "number" ? request.maxWaitMs : 0;
+}
+
+/** The pin's first request decides which partition is meant. */
+function hold(pin: PartitionPin, { groupId }: Route, label: string): void {
+  pin.groupId ??= groupId;
+  if (pin.groupId === groupId) return;
+  const state = "its topic was deleted and another of that name was made";
+  throw new TrilogError("topic_replaced", `Cannot go on in ${label}: ${state}`);
+}

@@ -57,7 +57,12 @@ export interface ConsumedEvents {
 /** Time for one request; it is repeated until the consumer's patience is over. */
 const REQUEST_MS = 5_000;
 /** The partition is another member's, or was deleted; the managers will say so, too. */
-const GONE: ReadonlySet<ErrorCode> = new Set(["fenced", "no_such_topic", "no_such_partition"]);
+const GONE: ReadonlySet<ErrorCode> = new Set([
+  "fenced",
+  "no_such_topic",
+  "no_such_partition",
+  "topic_replaced",
+]);
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1_000;
 
@@ -327,6 +332,7 @@ export class ConsumedPartition {
       maxBytes,
       patienceMs: REQUEST_MS,
       signal,
+      groupId: this.groupId,
     });
     while (!this.ended && seeks === this.seeks) {
       if (reader.offset >= end) {
@@ -425,6 +431,7 @@ export class ConsumedPartition {
       request,
       REQUEST_MS,
       signal,
+      { groupId: this.groupId },
     );
     this.answered();
     return answer;

@@ -62,6 +62,10 @@ export class LeaderTracker {
     return this.candidates[((place < 0 ? this.at : place) + 1) % this.candidates.length];
   }
 
+  get all(): readonly string[] {
+    return this.candidates;
+  }
+
   /** How many candidates there are. */
   get size(): number {
     return this.candidates.length;

@@ -3,9 +3,9 @@
  * one it has; a change of leader or a lost connection is not seen, only waited for.
  */
 
-import { toTrilogError, TrilogError } from "../base/errors.ts";
+import { type ErrorCode, toTrilogError, TrilogError } from "../base/errors.ts";
 import { type BatchRecord, recordsOf } from "../batch/batch_reader.ts";
-import type { PartitionRequest } from "./access.ts";
+import type { PartitionPin, PartitionRequest } from "./access.ts";
 import type { Client } from "./client.ts";
 import { type Message, messageOf } from "./message.ts";
 import { choiceOption, wholeOption } from "./options.ts";
@@ -29,6 +29,17 @@ export interface ReaderOptions {
   readonly patienceMs?: number;
   /** Once it is aborted, a failed attempt is the last. */
   readonly signal?: AbortSignal;
+  /**
+   * What to do where the topic was deleted and another of its name was made: `fail` with
+   * `topic_replaced` (the default), or `restart` at the new topic's first message.
+   */
+  readonly onReplaced?: "restart" | "fail";
+  /**
+   * The group that the partition is, where the caller knows it.
+   *
+   * @internal
+   */
+  readonly groupId?: string;
 }
 
 /** Messages that follow each other, and where their partition stood when they were read. */
@@ -51,6 +62,7 @@ const PATIENCE_MS = 30_000;
 export class PartitionReader implements AsyncIterable<Message> {
   private position: number;
   private ahead: Promise<FetchAnswer> | null = null;
+  private readonly pin: PartitionPin;
 
   /** @internal */
   constructor(
@@ -61,6 +73,8 @@ export class PartitionReader implements AsyncIterable<Message> {
   ) {
     this.position = wholeOption("from", options.from, 0);
     choiceOption("onBehind", options.onBehind ?? "fail", ["earliest", "latest", "fail"]);
+    choiceOption("onReplaced", options.onReplaced ?? "fail", ["restart", "fail"]);
+    this.pin = { groupId: options.groupId ?? null };
   }
 
   /** Offset of the next message that {@link next} gives. */
@@ -76,8 +90,8 @@ export class PartitionReader implements AsyncIterable<Message> {
 
   /**
    * The next messages. Rejects with `offset_out_of_range` (see `onBehind`; `seek` goes on), with
-   * `no_such_topic`, or with `unavailable` when no broker answered for the reader's patience; the
-   * next call asks again. One call at a time.
+   * `no_such_topic`, with `topic_replaced` (see `onReplaced`), or with `unavailable` when no broker
+   * answered for the reader's patience; the next call asks again. One call at a time.
    */
   async next(): Promise<Fetched> {
     const asked = this.position;
@@ -109,13 +123,21 @@ export class PartitionReader implements AsyncIterable<Message> {
     try {
       return await (ahead ?? this.fetch(asked));
     } catch (thrown) {
-      const { onBehind = "fail" } = this.options;
-      const { code } = toTrilogError(thrown);
-      if (code !== "offset_out_of_range" || onBehind === "fail") throw thrown;
-      const { offset } = await this.request(listOffsetsMethod, { at: onBehind, timeMs: 0 });
+      const at = this.goesOnAt(toTrilogError(thrown).code);
+      if (at === null) throw thrown;
+      const { offset } = await this.request(listOffsetsMethod, { at, timeMs: 0 });
       if (this.position === asked) this.position = offset;
       return { batches: [], startOffset: offset, endOffset: offset };
     }
+  }
+
+  /** Where reading goes on after a failure; null: it does not. */
+  private goesOnAt(code: ErrorCode): "earliest" | "latest" | null {
+    const { onBehind = "fail", onReplaced = "fail" } = this.options;
+    if (code === "offset_out_of_range" && onBehind !== "fail") return onBehind;
+    if (code !== "topic_replaced" || onReplaced === "fail") return null;
+    this.pin.groupId = null;
+    return "earliest";
   }
 
   /** The messages one by one, without an end; rejects where {@link next} does. */
@@ -152,7 +174,7 @@ export class PartitionReader implements AsyncIterable<Message> {
   ): Promise<Answer> {
     const { patienceMs = PATIENCE_MS, signal } = this.options;
     const deadlineMs = patienceMs + extraMs;
-    const { topic, partition } = this;
+    const { topic, partition, pin } = this;
     try {
       return await this.client.partitionRequest(
         topic,
@@ -161,6 +183,7 @@ export class PartitionReader implements AsyncIterable<Message> {
         request,
         deadlineMs,
         signal,
+        pin,
       );
     } catch (thrown) {
       const error = toTrilogError(thrown);

@@ -97,8 +97,8 @@ export class Producer {
         if (delivered !== null) resolve(delivered);
         else reject(error);
       });
-    if (this.lanes.has(topic)) add();
-    else await this.addWhenPrepared(topic, add);
+    if (this.hasLane(topic, message.partition ?? 0)) add();
+    else await this.addWhenPrepared(topic, message.partition ?? 0, add);
     return await promise;
   }
 
@@ -140,8 +140,17 @@ export class Producer {
   }
 
   /** Adds a message once its topic is known; {@link flush} waits for that. */
-  private async addWhenPrepared(topic: string, add: () => void): Promise<void> {
-    const added = this.prepare(topic).then(add);
+  private async addWhenPrepared(
+    topic: string,
+    partition: number,
+    add: () => void,
+  ): Promise<void> {
+    // A partition that is not known may have been added lately: the managers are asked.
+    const known = async () => {
+      await this.prepare(topic);
+      if (!this.hasLane(topic, partition)) await this.client.route(topic, partition);
+    };
+    const added = known().then(add);
     this.preparing.add(added);
     try {
       await added;
@@ -150,20 +159,27 @@ export class Producer {
     }
   }
 
+  private hasLane(topic: string, partition: number): boolean {
+    return this.lanes.get(topic)?.has(partition) ?? false;
+  }
+
   /** Hands a message to its partition's lane. */
   private add(topic: string, message: OutgoingMessage, delivered: DeliveryCallback): void {
     const lanes = this.lanes.get(topic);
     if (lanes === undefined) {
       throw new TrilogError("invalid_argument", `Cannot send to ${topic}: it is not prepared`);
     }
+    const count = this.client.partitionCount(topic) ?? lanes.size;
+    for (let added = lanes.size; added < count; added += 1) {
+      lanes.set(added, this.newLane(topic, added));
+    }
     const encoded = encodeMessage(message);
-    const partition = message.partition ??
-      this.partitioner.choose(topic, lanes.size, encoded.key);
+    const partition = message.partition ?? this.partitioner.choose(topic, count, encoded.key);
     const lane = lanes.get(partition);
-    if (lane === undefined) {
+    if (lane === undefined || partition >= count) {
       throw new TrilogError(
         "no_such_partition",
-        `Cannot use partition ${partition} of ${topic}: there are ${lanes.size}`,
+        `Cannot use partition ${partition} of ${topic}: there are ${count}`,
       );
     }
     lane.add(encoded, delivered);
@@ -183,7 +199,7 @@ export class Producer {
         if (bytes < 0 && this.canSend) this.wakeWaiting();
       },
       batchClosed: () => {
-        const partitions = this.lanes.get(topic)?.size ?? 1;
+        const partitions = this.client.partitionCount(topic) ?? this.lanes.get(topic)?.size ?? 1;
         this.partitioner.batchClosed(topic, partition, partitions);
       },
     });

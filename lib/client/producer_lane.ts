@@ -72,6 +72,8 @@ export class ProducerLane {
   private recoveryPauseMs: number | null = null;
   /** A batch was given up, which leaves a gap in the sequence. */
   private identityBroken = false;
+  /** The group that the partition is: another one is another topic's. Null before the first. */
+  private groupId: string | null = null;
   /** The partition has forgotten the producer id, and no batch before the refused one is open. */
   private identityForgotten = false;
   private lingerTimer: Timer | null = null;
@@ -214,6 +216,7 @@ export class ProducerLane {
 
   private async ask(batch: Batch): Promise<ProduceAnswer> {
     const route = await this.client.route(this.topic, this.partition);
+    this.noticeReplacement(route.groupId);
     const leftMs = batch.deadlineMs - this.client.clock.monotonicMs();
     const request = { batch: batch.bytes, acks: this.settings.acks };
     try {
@@ -225,6 +228,19 @@ export class ProducerLane {
       if (pauseMs !== null) this.recoveryPauseMs = Math.max(this.recoveryPauseMs ?? 0, pauseMs);
       throw error;
     }
+  }
+
+  /**
+   * The topic was deleted and made again: the new one has never heard of this producer, and what
+   * the old one may have had is gone with it. So everything open goes under a new identity.
+   */
+  private noticeReplacement(groupId: string): void {
+    const before = this.groupId;
+    this.groupId = groupId;
+    if (before === null || before === groupId) return;
+    this.identityForgotten = true;
+    const label = `${this.topic}/${this.partition}`;
+    throw new TrilogError("unavailable", `Cannot send to ${label}: its topic was made again`);
   }
 
   /** Tells the callers of the oldest batches, as far as all before them are acknowledged. */

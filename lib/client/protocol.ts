@@ -9,6 +9,7 @@
 
 export * from "./protocol_consumers.ts";
 export * from "./protocol_groups.ts";
+export * from "./protocol_leaders.ts";
 export * from "./protocol_membership.ts";
 export * from "./protocol_metadata.ts";
 export * from "./protocol_method.ts";

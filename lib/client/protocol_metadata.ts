@@ -109,16 +109,38 @@ export interface ClusterMetadata {
   readonly managers: readonly ManagerMetadata[];
 }
 
+const clusterMetadata: Codec<ClusterMetadata> = record<ClusterMetadata>({
+  clusterId: token,
+  version: whole,
+  topics: list(topicMetadata),
+  brokers: list(brokerMetadata),
+  managers: list(managerMetadata),
+});
+
 export const metadataMethod = method<MetadataRequest, ClusterMetadata>(
   "manager.metadata",
   record<MetadataRequest>({ topics: nullable(list(name)), consistency }),
-  record<ClusterMetadata>({
-    clusterId: token,
-    version: whole,
-    topics: list(topicMetadata),
-    brokers: list(brokerMetadata),
-    managers: list(managerMetadata),
-  }),
+  clusterMetadata,
+);
+
+export interface MetadataUpdateRequest {
+  /** Topics wanted; those that do not exist are missing from the answer. */
+  readonly topics: readonly string[];
+  readonly consistency: Consistency;
+  /** Version of what the client has of these topics; 0: it has nothing. */
+  readonly knownVersion: number;
+}
+
+export interface MetadataUpdate {
+  /** Null where nothing is newer than the known version. */
+  readonly metadata: ClusterMetadata | null;
+}
+
+/** The same for clients that go on asking: what has not changed is not sent again. */
+export const metadataUpdateMethod = method<MetadataUpdateRequest, MetadataUpdate>(
+  "manager.metadata_update",
+  record<MetadataUpdateRequest>({ topics: list(name), consistency, knownVersion: whole }),
+  record<MetadataUpdate>({ metadata: nullable(clusterMetadata) }),
 );
 
 /**

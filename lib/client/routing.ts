@@ -30,7 +30,7 @@ interface TrackedPartition {
 
 export class Routing {
   private metadata: ClusterMetadata | null = null;
-  private topics = new Map<string, TopicMetadata>();
+  private readonly topics = new Map<string, TopicMetadata>();
   private addresses = new Map<string, string>();
   private readonly partitions = new Map<string, TrackedPartition>();
 
@@ -51,21 +51,27 @@ export class Routing {
   }
 
   /**
-   * Takes in metadata of all topics. Older versions are passed over, since a stale manager may
+   * Takes in metadata of `topics`, or of all. Older versions are passed over, since a stale manager may
    * answer after a fresh one. Returns whether it was taken.
    */
-  update(metadata: ClusterMetadata): boolean {
+  update(metadata: ClusterMetadata, topics: readonly string[] | null = null): boolean {
     if (metadata.version < this.version) return false;
     this.metadata = metadata;
-    this.topics = new Map(metadata.topics.map((topic) => [topic.name, topic]));
+    if (topics === null) this.topics.clear();
+    else for (const name of topics) this.topics.delete(name);
+    for (const topic of metadata.topics) this.topics.set(topic.name, topic);
     this.addresses = new Map(metadata.brokers.map((broker) => [broker.replicaId, broker.address]));
-    const known = new Set<string>();
+    const dead = new Set(
+      metadata.brokers.filter(({ alive }) => !alive).map(({ replicaId }) => replicaId),
+    );
     for (const topic of metadata.topics) {
-      for (const partition of topic.partitions) {
-        known.add(partition.groupId);
-        this.updatePartition(topic.name, partition, metadata);
-      }
+      for (const partition of topic.partitions) this.updatePartition(topic.name, partition, dead);
     }
+    const known = new Set(
+      [...this.topics.values()].flatMap(({ partitions }) =>
+        partitions.map(({ groupId }) => groupId)
+      ),
+    );
     for (const groupId of this.partitions.keys()) {
       if (!known.has(groupId)) this.partitions.delete(groupId);
     }
@@ -90,6 +96,21 @@ export class Routing {
     return this.partitions.get(groupId)?.label ?? groupId;
   }
 
+  /** Addresses of the other brokers with a replica of a partition. */
+  othersOf({ groupId, address }: Route): readonly string[] {
+    const tracked = this.partitions.get(groupId);
+    return tracked?.tracker.all.filter((candidate) => candidate !== address) ?? [];
+  }
+
+  /** A replica names a leader; returns false where that is old news. */
+  moved(groupId: string, address: string, term: number): boolean {
+    const tracked = this.partitions.get(groupId);
+    if (tracked === undefined || term < tracked.term) return false;
+    if (tracked.tracker.current !== address) tracked.tracker.succeeded(address);
+    tracked.term = term;
+    return true;
+  }
+
   /** The broker's name, for people. */
   brokerAt(address: string): string | undefined {
     return this.metadata?.brokers.find((broker) => broker.address === address)?.id;
@@ -111,9 +132,9 @@ export class Routing {
   private updatePartition(
     topic: string,
     partition: PartitionMetadata,
-    metadata: ClusterMetadata,
+    dead: ReadonlySet<string>,
   ): void {
-    const candidates = this.candidates(partition, metadata);
+    const candidates = this.candidates(partition, dead);
     if (candidates.length === 0) {
       this.partitions.delete(partition.groupId);
       return;
@@ -133,11 +154,7 @@ export class Routing {
   }
 
   /** Addresses of a partition's brokers: its leader first, the dead ones last. */
-  private candidates(partition: PartitionMetadata, metadata: ClusterMetadata): string[] {
-    const dead = new Set(
-      metadata.brokers.filter((broker) => !broker.alive)
-        .map((broker) => broker.replicaId),
-    );
+  private candidates(partition: PartitionMetadata, dead: ReadonlySet<string>): string[] {
     const rank = (id: string) => Number(dead.has(id)) * 2 + Number(id !== partition.leader);
     const ids = new Set([...partition.replicas, ...(partition.leader ? [partition.leader] : [])]);
     return [...ids].sort((left, right) => rank(left) - rank(right))

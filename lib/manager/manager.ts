@@ -25,6 +25,9 @@ import {
   type ManagerStatus,
   metadataMethod,
   type MetadataRequest,
+  type MetadataUpdate,
+  metadataUpdateMethod,
+  type MetadataUpdateRequest,
   type Method,
   movePartitionMethod,
   rebalanceMethod,
@@ -162,6 +165,17 @@ export class Manager {
     };
   }
 
+  /** The same, unless the client has it already. */
+  private async metadataUpdate(
+    request: MetadataUpdateRequest,
+    call: Call,
+  ): Promise<MetadataUpdate> {
+    const { topics, consistency, knownVersion } = request;
+    await this.barrier(consistency, call);
+    if (this.options.machine.state.version <= knownVersion) return { metadata: null };
+    return { metadata: await this.metadata({ topics, consistency: "stale" }, call) };
+  }
+
   /** The cluster as its operator sees it; complete on the leader only. */
   async status(consistency: Consistency, call?: Call): Promise<ClusterStatus> {
     if (consistency === "linearizable") this.requireLeadership("read cluster status");
@@ -190,6 +204,7 @@ export class Manager {
 
   private serveAll(): void {
     this.serve(metadataMethod, (request, call) => this.metadata(request, call));
+    this.serve(metadataUpdateMethod, (request, call) => this.metadataUpdate(request, call));
     this.serve(clusterStatusMethod, ({ consistency }, call) => this.status(consistency, call));
     this.serve(
       createTopicMethod,

@@ -69,6 +69,10 @@ class Access implements PartitionAccess {
     return Promise.reject(new TrilogError("no_such_topic", `Cannot use ${name}: no such topic`));
   }
 
+  partitionCount(topic: string): number | null {
+    return this.routing.topic(topic)?.partitions.length ?? null;
+  }
+
   route(topic: string, partition: number): Promise<Route> {
     const found = this.routing.route(topic, partition);
     if (found !== null) return Promise.resolve(found);

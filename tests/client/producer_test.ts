@@ -52,6 +52,10 @@ class FakePartition implements PartitionAccess {
     });
   }
 
+  partitionCount() {
+    return 1;
+  }
+
   route() {
     return Promise.resolve({ groupId: "p/1/0", epoch: 0, address: "b1:1" });
   }
