@@ -59,6 +59,8 @@ export class GroupMembership {
   private member: string | null = null;
   /** The name it asked to join under: kept until it is certain whether it did. */
   private joining: string | null = null;
+  /** Whether it was a member before. */
+  private returning = false;
   private assignment: GroupAssignment | null = null;
   private readonly released = new Map<string, GrantedPartition>();
   private readonly beatMs: number;
@@ -144,10 +146,12 @@ export class GroupMembership {
   private async join(): Promise<void> {
     const { group, topics, strategy, sessionTimeoutMs, client, instance } = this.options;
     const member = this.joining ??= this.access.newRequestId();
-    const request = { group, member, client, topics, strategy, sessionTimeoutMs, instance };
+    const session = { strategy, sessionTimeoutMs, instance, returning: this.returning };
+    const request = { group, member, client, topics, ...session };
     await this.access.managers.request(joinGroupMethod, request, JOIN_MS);
     if (this.stopped) return this.departs ? await this.depart(member) : undefined;
     this.joining = null;
+    this.returning = true;
     this.member = member;
   }
 

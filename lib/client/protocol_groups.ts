@@ -35,8 +35,10 @@ export interface JoinGroupRequest {
   readonly member: string;
   /** For people: which program it is. */
   readonly client: string;
-  /** From 1 to `limits.memberTopics`; all must exist. */
+  /** From 1 to `limits.memberTopics`; all must exist, unless it is `returning`. */
   readonly topics: readonly string[];
+  /** It was a member before, under another name: topics may have been deleted meanwhile. */
+  readonly returning: boolean;
   /** Must be that of the other members. */
   readonly strategy: AssignmentStrategy;
   /** A member not heard for this long is expelled; `limits.shortestSessionMs` and longer. */
@@ -61,6 +63,7 @@ export const joinGroupMethod = method<JoinGroupRequest, GroupGeneration>(
     member: token,
     client: label,
     topics: list(name),
+    returning: flag,
     strategy,
     sessionTimeoutMs: whole,
     instance: nullable(name),

@@ -4,7 +4,7 @@
  */
 
 import type { Clock, Timer } from "../base/clock.ts";
-import { toTrilogError, TrilogError } from "../base/errors.ts";
+import { isErrorCode, toTrilogError, TrilogError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import {
   deletedGroupsMethod,
@@ -24,7 +24,10 @@ import {
 } from "../client/protocol.ts";
 import type { Call } from "../net/rpc.ts";
 import type { Command } from "./command.ts";
+import { Gatherer } from "./gatherer.ts";
+import { type Joining, joinMembers, type Refusal, releaseMany } from "./group_batches.ts";
 import { GroupLiveness } from "./group_liveness.ts";
+import { GroupNews } from "./group_news.ts";
 import { deletedOffsets, deleteGroup, expireGroups, isExpired } from "./group_removal.ts";
 import { assignmentView, descriptionView, groupSummaries } from "./group_views.ts";
 import {
@@ -32,6 +35,7 @@ import {
   isSettled,
   joinGroup,
   leaveGroup,
+  type ReleaseFields,
   releasePartitions,
   reserveGeneration,
   settleGroups,
@@ -67,11 +71,17 @@ export interface GroupDeskOptions {
 const LOOK_EVERY_MS = 250;
 /** How often it looks for groups that have been without members for too long. */
 const EXPIRE_EVERY_MS = 10_000;
+/** Joins of a group with so many members, or more, are gathered for so many milliseconds. */
+const LONGEST_GATHER_MS = 250;
+const RELEASES_GATHER_MS = 20;
 
 export class GroupDesk {
   private readonly liveness = new GroupLiveness(LOOK_EVERY_MS);
   /** Heartbeats that wait for a new assignment. */
   private readonly waiting = new Set<() => void>();
+  private readonly news = new GroupNews();
+  private readonly joins: Gatherer<Joining, Refusal | null>;
+  private readonly releases: Gatherer<ReleaseFields, null>;
   private timer: Timer | null = null;
   private stopped = false;
   /** A command about silent members or changed topics is under way. */
@@ -79,7 +89,12 @@ export class GroupDesk {
   private lookedForExpiredMs = -Infinity;
 
   constructor(private readonly options: GroupDeskOptions) {
-    options.machine.onGroups(() => this.releaseWaiting());
+    this.joins = this.newJoins();
+    this.releases = this.newReleases();
+    options.machine.onGroups(() => {
+      this.news.observe(options.machine.state.groups);
+      this.releaseWaiting();
+    });
     this.serveAll();
     this.lookLater();
   }
@@ -93,12 +108,13 @@ export class GroupDesk {
   /** A leadership begins or ends. */
   startAfresh(): void {
     this.liveness.startAfresh();
+    this.news.startAfresh();
     this.releaseWaiting();
   }
 
   private serveAll(): void {
     const { machine, serve, run, barrier } = this.options;
-    serve(joinGroupMethod, (request, call) => this.join(request, call));
+    serve(joinGroupMethod, (request) => this.join(request));
     serve(groupHeartbeatMethod, (request, call) => this.heartbeat(request, call));
     serve(leaveGroupMethod, (request, call) => run(leaveGroup, request, "", call));
     serve(listGroupsMethod, async ({ consistency }, call) => {
@@ -120,11 +136,50 @@ export class GroupDesk {
     });
   }
 
-  private async join(request: JoinGroupRequest, call: Call): Promise<GroupGeneration> {
-    this.options.requireLeadership(`join group ${request.group}`);
-    const answer = await this.options.run(joinGroup, request, "", call);
-    this.liveness.heard(request.group, request.member, this.options.clock.monotonicMs());
-    return answer;
+  private async join(request: JoinGroupRequest): Promise<GroupGeneration> {
+    const { group, member } = request;
+    this.options.requireLeadership(`join group ${group}`);
+    const { returning, ...fields } = request;
+    const refusal = await this.joins.add({ fields, returning });
+    if (refusal !== null) {
+      const { code, message, retryable } = refusal;
+      throw new TrilogError(isErrorCode(code) ? code : "internal", message, { retryable });
+    }
+    this.liveness.heard(group, member, this.options.clock.monotonicMs());
+    return { generation: this.options.machine.state.groups.get(group)?.generation ?? 0 };
+  }
+
+  /** Members of a large group come in batches: each division of its partitions has its price. */
+  private newJoins(): Gatherer<Joining, Refusal | null> {
+    const { clock, machine, run } = this.options;
+    return new Gatherer({
+      clock,
+      pauseMs: (joins) => {
+        const sizes = joins.map(({ fields: { group } }) =>
+          machine.state.groups.get(group)?.members.length ?? 0
+        );
+        return Math.min(LONGEST_GATHER_MS, Math.max(...sizes));
+      },
+      run: async (joins) => {
+        const [{ fields, returning }] = joins;
+        if (joins.length > 1 || returning) return (await run(joinMembers, { joins }, "")).refusals;
+        await run(joinGroup, fields, "");
+        return [null];
+      },
+    });
+  }
+
+  private newReleases(): Gatherer<ReleaseFields, null> {
+    const { clock, run } = this.options;
+    return new Gatherer({
+      clock,
+      pauseMs: () => RELEASES_GATHER_MS,
+      run: async (releases) => {
+        if (releases.length > 1) await run(releaseMany, { releases }, "");
+        else await run(releasePartitions, releases[0], "");
+        return releases.map(() => null);
+      },
+    });
   }
 
   private async heartbeat(request: GroupHeartbeatRequest, call: Call): Promise<GroupAssignment> {
@@ -134,8 +189,11 @@ export class GroupDesk {
     if (!this.isMember(group, member)) await barrier(call, false);
     this.requireMember(request);
     this.liveness.heard(group, member, clock.monotonicMs());
-    await this.release(request, call);
-    const nothingNew = () => machine.state.groups.get(group)?.generation === generation;
+    await this.release(request);
+    const nothingNew = () => {
+      const present = machine.state.groups.get(group);
+      return present !== undefined && this.news.isKnown(present, member, generation);
+    };
     const waitMs = Math.min(request.maxWaitMs, call.deadlineMs / 2);
     if (nothingNew() && waitMs > 0) await this.waitForChange(nothingNew, waitMs);
     // A deposed leader must not say who is a member, or who has what.
@@ -144,7 +202,7 @@ export class GroupDesk {
     return assignmentView(machine.state, this.requireMember(request), member);
   }
 
-  private async release(request: GroupHeartbeatRequest, call: Call): Promise<void> {
+  private async release(request: GroupHeartbeatRequest): Promise<void> {
     const { group, member, released } = request;
     const has = (groupId: string, generation: number) =>
       this.options.machine.state.groups.get(group)?.partitions.some((partition) =>
@@ -153,7 +211,7 @@ export class GroupDesk {
       );
     const partitions = released.filter(({ groupId, generation }) => has(groupId, generation));
     if (partitions.length === 0) return;
-    await this.options.run(releasePartitions, { group, member, partitions }, "", call);
+    await this.releases.add({ group, member, partitions });
   }
 
   private async describe(groupName: string, call: Call): Promise<GroupDescription> {
@@ -194,7 +252,7 @@ export class GroupDesk {
         this.waiting.delete(release);
         resolve();
       };
-      // A change of another group wakes everybody; only those it concerns go on.
+      // Each change wakes everybody; only those it concerns go on.
       const release = () => {
         if (this.stopped || this.options.leadingTerm() === null || !nothingNew()) end();
       };

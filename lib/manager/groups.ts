@@ -45,7 +45,7 @@ export interface JoinFields {
   readonly instance: string | null;
 }
 
-const joinFields = record<JoinFields>({
+export const joinFields: Codec<JoinFields> = record<JoinFields>({
   group: name,
   member: token,
   client: label,
@@ -65,29 +65,52 @@ export const joinGroup: Command<JoinFields, Generation> = {
   fields: grown(joinFields, { fields: 6, added: [null] }),
   answer: generationCodec,
   apply(state, fields, { timeMs }) {
-    refuseImpossible(state, fields);
-    const known = state.groups.get(fields.group) ?? newGroup(state, fields.group, timeMs);
-    const { member: id, client, sessionTimeoutMs, strategy, instance } = fields;
-    const replaced = known.members.find((member) =>
-      instance !== null && member.instance === instance && member.id !== id
-    );
-    const others = known.members.filter((member) => member.id !== id && member !== replaced);
-    refuseCrowd(state, known, others, fields);
-    const topics = [...new Set(fields.topics)].sort();
-    const present = known.members.find((member) => member.id === id);
-    if (present?.topics.join() === topics.join()) return { generation: known.generation };
-    const joinedAtMs = present?.joinedAtMs ?? timeMs;
-    const member: GroupMember = { id, client, topics, sessionTimeoutMs, joinedAtMs, instance };
-    const members = [...others, member].sort((left, right) => left.id < right.id ? -1 : 1);
-    const group = { ...known, strategy, members };
-    if (replaced === undefined) return change(state, group, timeMs);
-    const taken = takenOver(group, replaced, id, nextGeneration(state));
-    const same = present === undefined && topics.join() === replaced.topics.join();
-    if (!same) return change(state, taken, timeMs);
-    state.groups.set(group.name, { ...taken, changedAtMs: timeMs });
-    return { generation: taken.generation };
+    const admission = admit(state, fields, timeMs, false);
+    if (admission === null) return { generation: state.groups.get(fields.group)!.generation };
+    const { group, divides } = admission;
+    if (divides) return change(state, group, timeMs);
+    state.groups.set(group.name, { ...group, changedAtMs: timeMs });
+    return { generation: group.generation };
   },
 };
+
+/** A group with one more member, before its partitions are divided anew. */
+export interface Admission {
+  readonly group: ConsumerGroup;
+  /** False where the member has what the one had whose place it took. */
+  readonly divides: boolean;
+}
+
+/**
+ * Takes a member in; null where it is one already. `returning`: its topics need not exist.
+ * `present`: the group with those who were admitted just before. Throws the refusal.
+ */
+export function admit(
+  state: MetadataState,
+  fields: JoinFields,
+  timeMs: number,
+  returning: boolean,
+  present?: ConsumerGroup,
+): Admission | null {
+  refuseImpossible(state, fields, returning);
+  const known = present ?? state.groups.get(fields.group) ?? newGroup(state, fields.group, timeMs);
+  const { member: id, client, sessionTimeoutMs, strategy, instance } = fields;
+  const replaced = known.members.find((member) =>
+    instance !== null && member.instance === instance && member.id !== id
+  );
+  const others = known.members.filter((member) => member.id !== id && member !== replaced);
+  refuseCrowd(state, known, others, fields);
+  const topics = [...new Set(fields.topics)].sort();
+  const before = known.members.find((member) => member.id === id);
+  if (before?.topics.join() === topics.join()) return null;
+  const joinedAtMs = before?.joinedAtMs ?? timeMs;
+  const member: GroupMember = { id, client, topics, sessionTimeoutMs, joinedAtMs, instance };
+  const members = [...others, member].sort((left, right) => left.id < right.id ? -1 : 1);
+  const group = { ...known, strategy, members };
+  if (replaced === undefined) return { group, divides: true };
+  const same = before === undefined && topics.join() === replaced.topics.join();
+  return { group: takenOver(group, replaced, id, nextGeneration(state)), divides: !same };
+}
 
 export interface MemberFields {
   readonly group: string;
@@ -139,10 +162,16 @@ export interface ReleaseFields extends MemberFields {
   readonly partitions: readonly Released[];
 }
 
+export const releaseFields: Codec<ReleaseFields> = record<ReleaseFields>({
+  group: name,
+  member: token,
+  partitions: list(releasedCodec),
+});
+
 /** A member will never again consume these under these generations. */
 export const releasePartitions: Command<ReleaseFields, Generation> = {
   name: "groups.release",
-  fields: record<ReleaseFields>({ group: name, member: token, partitions: list(releasedCodec) }),
+  fields: releaseFields,
   answer: generationCodec,
   apply(state, { group: groupName, member, partitions }, { timeMs }) {
     const group = requireGroup(state, "release partitions of", groupName);
@@ -246,7 +275,11 @@ function removeMember(
 }
 
 /** Divides the partitions anew, grants what is free and stores the group. */
-function change(state: MetadataState, group: ConsumerGroup, timeMs: number): Generation {
+export function change(
+  state: MetadataState,
+  group: ConsumerGroup,
+  timeMs: number,
+): Generation {
   refuseTooMany(state, group.name);
   const generation = nextGeneration(state);
   const { members, strategy } = group;
@@ -336,7 +369,7 @@ export function requireGroup(state: MetadataState, act: string, groupName: strin
   throw new TrilogError("no_such_group", message);
 }
 
-function refuseImpossible(state: MetadataState, fields: JoinFields): void {
+function refuseImpossible(state: MetadataState, fields: JoinFields, returning: boolean): void {
   const act = `join group ${fields.group}`;
   const { shortestSessionMs, longestSessionMs, memberTopics } = limits;
   const refuse = (reason: string) =>
@@ -350,7 +383,7 @@ function refuseImpossible(state: MetadataState, fields: JoinFields): void {
     throw refuse(`a member subscribes to 1 to ${memberTopics} topics`);
   }
   const missing = fields.topics.find((topic) => !state.topics.has(topic));
-  if (missing !== undefined) {
+  if (missing !== undefined && !returning) {
     throw new TrilogError("no_such_topic", `Cannot ${act}: there is no topic ${missing}`);
   }
 }

@@ -15,6 +15,7 @@ import { pack, type Packable, unpack } from "../base/msgpack.ts";
 import type { ApplyContext, StateMachine } from "../replica/state_machine.ts";
 import { declare, initialise, registerBroker } from "./brokers.ts";
 import { type AnyCommand, encodeRefusal, encodeSuccess } from "./command.ts";
+import { joinMembers, releaseMany } from "./group_batches.ts";
 import {
   expelMembers,
   GENERATIONS,
@@ -51,9 +52,11 @@ const commandList: readonly AnyCommand[] = [
   retireConsumer,
   forget,
   joinGroup,
+  joinMembers,
   leaveGroup,
   expelMembers,
   releasePartitions,
+  releaseMany,
   settleGroups,
   reserveGeneration,
   deleteGroup,

@@ -187,6 +187,7 @@ const samples: readonly Sample[] = [
       ...member,
       client: "",
       topics: ["logs"],
+      returning: true,
       strategy: "round_robin",
       sessionTimeoutMs: 10_000,
       instance: "worker-3",

@@ -4,6 +4,7 @@ import { limits } from "../../lib/base/limits.ts";
 import type { Packable } from "../../lib/base/msgpack.ts";
 import { Prng } from "../../lib/base/prng.ts";
 import { type AnyCommand, decodeAnswer, encodeCommand } from "../../lib/manager/command.ts";
+import { joinMembers, releaseMany } from "../../lib/manager/group_batches.ts";
 import { type ConsumerGroup, groupCodec } from "../../lib/manager/group_records.ts";
 import {
   expelMembers,
@@ -249,13 +250,40 @@ Deno.test("groups and commands from before there were named places are read as w
   assertEquals(groupCodec.decode(packed, "group"), group(cluster));
 });
 
+Deno.test("a crowd that joins together is divided once, and each is admitted or refused by itself", () => {
+  const cluster = clusterWith(8);
+  cluster.run(joinGroup, joining("a"));
+  const before = group(cluster).generation;
+  const joins = [
+    { fields: joining("b"), returning: false },
+    { fields: joining("c", { topics: ["gone"] }), returning: false },
+    { fields: joining("d", { topics: ["gone", "t"] }), returning: true },
+    { fields: joining("e", { strategy: "round_robin" }), returning: false },
+  ];
+  const { refusals } = cluster.run(joinMembers, { joins });
+  const codes = refusals.map((refusal) => refusal?.code ?? null);
+  assertEquals(codes, [null, "no_such_topic", null, "invalid_argument"]);
+  assertEquals(group(cluster).members.map(({ id }) => id), ["a", "b", "d"]);
+  assertEquals(group(cluster).generation, before + 1);
+});
+
+Deno.test("a member that returns after one of its topics was deleted consumes the others, and the topic when it is made again", () => {
+  const cluster = clusterWith(2);
+  const returns = { fields: joining("a", { topics: ["t", "u"] }), returning: true };
+  assertEquals(cluster.run(joinMembers, { joins: [returns] }).refusals, [null]);
+  assertEquals(told(cluster), "0:a@1 1:a@1");
+  cluster.createTopic("u", 1);
+  cluster.run(settleGroups, { groups: ["g"] });
+  assertEquals(group(cluster).partitions.length, 3);
+});
+
 const memberNames = ["a", "b", "c", "d"];
 
 function draw(random: Prng, cluster: Cluster): [AnyCommand, unknown] {
   const name = random.pick(["g", "h"]);
   const member = random.pick(memberNames);
   const present = cluster.machine.state.groups.get(name)?.partitions ?? [];
-  switch (random.below(8)) {
+  switch (random.below(10)) {
     case 0:
     case 1: {
       const topics = ["t", "u", "v"].filter(() => random.chance(0.6));
@@ -275,6 +303,25 @@ function draw(random: Prng, cluster: Cluster): [AnyCommand, unknown] {
       }];
     case 5:
       return [settleGroups, { groups: ["g", "h"] }];
+    case 8: {
+      const joins = memberNames.filter(() => random.chance(0.5)).map((member) => ({
+        fields: joining(member, {
+          group: name,
+          topics: random.pick([["t"], ["u"], ["t", "gone"]]),
+        }),
+        returning: random.chance(0.5),
+      }));
+      return [joinMembers, { joins }];
+    }
+    case 9: {
+      const releases = present.filter(({ owner, target }) => owner !== target)
+        .map(({ groupId, owner, generation }) => ({
+          group: name,
+          member: owner,
+          partitions: [{ groupId, generation }],
+        }));
+      return [releaseMany, { releases }];
+    }
     case 6:
       return random.chance(0.5)
         ? [reserveGeneration, { group: name, topic: "t" }]
@@ -358,7 +405,7 @@ Deno.test("random groups: once settled every partition has exactly one owner, an
     settle(cluster);
     for (const { name, members, partitions } of state.groups.values()) {
       const topics = new Set(members.flatMap(({ topics }) => topics));
-      const wanted = [...topics].flatMap((topic) => state.topics.get(topic)!.partitions)
+      const wanted = [...topics].flatMap((topic) => state.topics.get(topic)?.partitions ?? [])
         .map(({ groupId }) => groupId).sort();
       assertEquals(partitions.map(({ groupId }) => groupId), wanted, `seed ${seed} group ${name}`);
       for (const { groupId, owner, target } of partitions) {
