@@ -4,9 +4,13 @@
  *
  * Old news never counts. A new leader starts its count afresh, and so does one that was itself
  * asleep (paused, or its disk stalled): the heartbeats it missed say nothing about the brokers.
+ * What leaders counted before is no old news: they were awake and heard nothing (`silences.ts`). A
+ * new leader goes on from there, once it has given the broker a moment to be heard: living brokers
+ * turn to a new leader at once.
  */
 
 import { assert } from "../base/assert.ts";
+import type { Silence } from "./silences.ts";
 
 export interface LivenessSettings {
   /** How often brokers are asked to beat. */
@@ -36,6 +40,13 @@ export interface Declarations {
 
 /** The leader looks at least this often, however seldom brokers beat: a start must not wait. */
 const LONGEST_LOOK_MS = 500;
+
+/** Time that a new leader gives brokers to be heard, whatever was counted before. */
+const TURN_MS = 5_000;
+/** A count is stored when it has grown by so much. */
+const STORE_EVERY_MS = 1_000;
+/** A broker that was heard in this leadership is silent after so many heartbeat intervals. */
+const SILENT_INTERVALS = 1.5;
 
 export class Liveness {
   readonly settings: LivenessSettings;
@@ -87,9 +98,13 @@ export class Liveness {
 
   /**
    * What to declare now. A gap of half the time to dead between two calls means that this process
-   * was asleep, and starts the count afresh.
+   * was asleep, and starts the count afresh. `counted`: silence that leaders before have stored.
    */
-  judge(brokers: readonly DeclaredBroker[], nowMs: number): Declarations {
+  judge(
+    brokers: readonly DeclaredBroker[],
+    nowMs: number,
+    counted: ReadonlyMap<string, number> = new Map(),
+  ): Declarations {
     if (this.judgedMs !== null && nowMs - this.judgedMs >= this.settings.timeToDeadMs / 2) {
       this.startAfresh();
     }
@@ -97,7 +112,8 @@ export class Liveness {
     const dead: string[] = [];
     const alive: string[] = [];
     for (const broker of brokers) {
-      const silentMs = nowMs - this.sinceMs(broker.replicaId, nowMs);
+      const before = counted.get(broker.replicaId) ?? 0;
+      const silentMs = nowMs - this.sinceMs(broker.replicaId, nowMs, before);
       const present = this.heardMs.has(broker.replicaId) && silentMs < this.settings.timeToDeadMs;
       if (broker.alive && silentMs >= this.settings.timeToDeadMs) dead.push(broker.replicaId);
       if (!broker.alive && present) alive.push(broker.replicaId);
@@ -105,10 +121,31 @@ export class Liveness {
     return { dead: dead.sort(), alive: alive.sort() };
   }
 
-  private sinceMs(replicaId: string, nowMs: number): number {
+  /** What to store of the silence of living brokers; 0 for those that were heard again. */
+  toStore(
+    brokers: readonly DeclaredBroker[],
+    nowMs: number,
+    counted: ReadonlyMap<string, number>,
+  ): Silence[] {
+    return brokers.flatMap(({ replicaId, alive }) => {
+      const before = counted.get(replicaId) ?? 0;
+      const heard = this.heardMs.has(replicaId);
+      const silentMs = Math.round(nowMs - this.sinceMs(replicaId, nowMs, before));
+      const usualMs = heard ? SILENT_INTERVALS * this.settings.intervalMs : TURN_MS;
+      if (!alive || (heard && silentMs <= usualMs)) {
+        return before > 0 ? [{ replicaId, silentMs: 0 }] : [];
+      }
+      return silentMs > usualMs && silentMs >= before + STORE_EVERY_MS
+        ? [{ replicaId, silentMs }]
+        : [];
+    });
+  }
+
+  private sinceMs(replicaId: string, nowMs: number, countedMs = 0): number {
     const heardMs = this.heardMs.get(replicaId);
     if (heardMs !== undefined) return heardMs;
-    const awaitedMs = this.awaitedMs.get(replicaId) ?? nowMs;
+    const longestMs = Math.max(0, this.settings.timeToDeadMs - TURN_MS);
+    const awaitedMs = this.awaitedMs.get(replicaId) ?? nowMs - Math.min(countedMs, longestMs);
     this.awaitedMs.set(replicaId, awaitedMs);
     return awaitedMs;
   }

@@ -47,6 +47,7 @@ import type { MetadataMachine } from "./metadata.ts";
 import { drain, removeBroker } from "./drains.ts";
 import { place } from "./moves.ts";
 import { recover } from "./recoveries.ts";
+import { keepSilences } from "./silences.ts";
 import { serveRegistrations } from "./registration_desk.ts";
 import { alterTopic, createTopic, deleteTopic } from "./topics.ts";
 import { UpkeepDesk, type UpkeepSettings } from "./upkeep_desk.ts";
@@ -322,7 +323,13 @@ export class Manager {
     if (state.clusterId === "" && cluster !== null) {
       this.inBackground("name the cluster", this.run(initialise, { clusterId: cluster }, ""));
     }
-    const judged = this.liveness.judge(state.sortedBrokers(), clock.monotonicMs());
+    const brokers = state.sortedBrokers();
+    const nowMs = clock.monotonicMs();
+    const judged = this.liveness.judge(brokers, nowMs, state.silences);
+    const silences = this.liveness.toStore(brokers, nowMs, state.silences);
+    if (silences.length > 0) {
+      this.inBackground("store silence", this.run(keepSilences, { term, silences }, ""));
+    }
     if (judged.dead.length + judged.alive.length > 0) {
       this.options.logger.info("declaring brokers", {
         dead: judged.dead.join(","),

@@ -34,6 +34,7 @@ import { report } from "./reports.ts";
 import { forget, register, retireConsumer } from "./registrations.ts";
 import { rememberAnswer, repeatedAnswer } from "./requests.ts";
 import { type Section, sections } from "./sections.ts";
+import { keepSilences } from "./silences.ts";
 import { MetadataState, type MetadataView } from "./state.ts";
 import { alterTopic, createTopic, deleteTopic } from "./topics.ts";
 
@@ -43,6 +44,7 @@ const commandList: readonly AnyCommand[] = [
   initialise,
   registerBroker,
   declare,
+  keepSilences,
   createTopic,
   alterTopic,
   deleteTopic,

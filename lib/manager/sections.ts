@@ -16,6 +16,7 @@ import {
 } from "../base/codec.ts";
 import type { Packable } from "../base/msgpack.ts";
 import { groupCodec, undatedGroupCodec } from "./group_records.ts";
+import { silenceCodec } from "./silences.ts";
 import {
   brokerCodec,
   type MetadataState,
@@ -167,6 +168,17 @@ const recoveries = listSection(
   (state, recovery) => state.recoveries.set(recovery.groupId, recovery),
 );
 
+const silences = listSection(
+  "silences",
+  silenceCodec,
+  (state) =>
+    [...state.silences.keys()].sort().map((replicaId) => ({
+      replicaId,
+      silentMs: state.silences.get(replicaId)!,
+    })),
+  (state, { replicaId, silentMs }) => state.silences.set(replicaId, silentMs),
+);
+
 function setSection(
   sectionName: string,
   setOf: (state: MetadataState) => Set<string>,
@@ -211,4 +223,5 @@ export const sections: readonly Section[] = [
   removed,
   pinned,
   recoveries,
+  silences,
 ];

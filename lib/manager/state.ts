@@ -217,6 +217,8 @@ export interface MetadataView {
   readonly pinned: ReadonlySet<string>;
   /** The last recovery of each group that had one. */
   readonly recoveries: ReadonlyMap<string, Recovery>;
+  /** Milliseconds of silence that leaders have counted, of living brokers, by replica id. */
+  readonly silences: ReadonlyMap<string, number>;
   /** Brokers sorted by id. */
   sortedBrokers(): Broker[];
   /** Topics sorted by name. */
@@ -241,6 +243,7 @@ export class MetadataState implements MetadataView {
   readonly removed = new Set<string>();
   readonly pinned = new Set<string>();
   readonly recoveries = new Map<string, Recovery>();
+  readonly silences = new Map<string, number>();
   /** Names of topics by number, and of brokers by replica id: derived, never stored. */
   private readonly topicNames = new Map<number, string>();
   private readonly brokerIds = new Map<string, string>();
@@ -261,6 +264,10 @@ export class MetadataState implements MetadataView {
   setBroker(broker: Broker): void {
     const before = this.brokers.get(broker.id);
     if (before !== undefined) this.brokerIds.delete(before.replicaId);
+    if (before !== undefined && before.replicaId !== broker.replicaId) {
+      this.silences.delete(before.replicaId);
+    }
+    if (!broker.alive) this.silences.delete(broker.replicaId);
     this.brokers.set(broker.id, broker);
     this.brokerIds.set(broker.replicaId, broker.id);
   }
@@ -268,6 +275,7 @@ export class MetadataState implements MetadataView {
   removeBroker({ id, replicaId }: Broker): void {
     this.brokers.delete(id);
     this.brokerIds.delete(replicaId);
+    this.silences.delete(replicaId);
     this.draining.delete(id);
   }
 

@@ -126,3 +126,42 @@ Deno.test("the leader looks often also where brokers beat seldom, so that a star
   const seldom = new Liveness({ intervalMs: 15 * second, timeToDeadMs: 60 * second });
   assert(seldom.judgeIntervalMs <= 500);
 });
+
+Deno.test("a broker that stays silent is declared dead although no leadership lasts as long", () => {
+  let counted = new Map<string, number>();
+  const lives = [{ replicaId: "a", alive: true }, { replicaId: "b", alive: true }];
+  let nowMs = 0;
+  let deadAtMs: number | null = null;
+  for (let term = 1; term <= 20 && deadAtMs === null; term += 1) {
+    const liveness = new Liveness({ intervalMs: 15 * second, timeToDeadMs: 60 * second });
+    for (const endMs = nowMs + 8 * second; nowMs < endMs; nowMs += 500) {
+      // A living broker turns to the new leader at once, and beats again much later.
+      if (endMs - nowMs === 7 * second) liveness.heard("b", nowMs);
+      const { dead } = liveness.judge(lives, nowMs, counted);
+      if (dead.length > 0) {
+        assertEquals(dead, ["a"]);
+        deadAtMs ??= nowMs;
+      }
+      const stored = liveness.toStore(lives, nowMs, counted);
+      counted = new Map([
+        ...counted,
+        ...stored.map((one) => [one.replicaId, one.silentMs] as const),
+      ]);
+    }
+  }
+  assert(deadAtMs !== null && deadAtMs >= 55 * second && deadAtMs <= 90 * second, `${deadAtMs}`);
+  assertEquals(counted.get("b") ?? 0, 0);
+});
+
+Deno.test("a new leader gives a silent broker a moment, and one that is heard starts from nothing", () => {
+  const counted = new Map([["a", 9 * second]]);
+  const liveness = new Liveness(settings);
+  assertEquals(liveness.judge(alive, 0, counted), nobody);
+  assertEquals(liveness.judge(alive, 4.5 * second, counted), nobody);
+  assertEquals(liveness.judge(alive, 5 * second, counted).dead, ["a"]);
+  const other = new Liveness(settings);
+  other.judge(alive, 0, counted);
+  other.heard("a", second);
+  assertEquals(other.judge(alive, 3 * second, counted), nobody);
+  assertEquals(other.toStore(alive, second, counted), [{ replicaId: "a", silentMs: 0 }]);
+});
