@@ -170,6 +170,7 @@ export interface ClusterStatus {
     readonly partition: number;
     readonly state: string;
     readonly leader: string | null;
+    readonly replicas: readonly string[];
     readonly voters: readonly string[];
     readonly startOffset: number;
     readonly endOffset: number;
