@@ -4,15 +4,26 @@ import { TrilogError } from "../lib/base/errors.ts";
 import { type Context, defineCommand } from "../lib/cli/command.ts";
 import { exitStatus } from "../lib/cli/program.ts";
 import { printError } from "../lib/cli/terminal.ts";
-import { FAULT_KINDS, type FaultKind, SYSTEMS } from "../lib/sim/options.ts";
+import { DEPLOYMENT_FAULT_KINDS } from "../lib/sim/deployment/options.ts";
+import { FAULT_KINDS, SYSTEMS } from "../lib/sim/options.ts";
 import { shrink } from "../lib/sim/shrink.ts";
-import { type SimOverrides, type SimResult, simulate } from "../lib/sim/simulate.ts";
+import {
+  type AnyFaultKind,
+  type SimOverrides,
+  type SimResult,
+  simulate,
+} from "../lib/sim/simulate.ts";
+
+/** All kinds of faults, in the order of their names. */
+const KINDS: readonly AnyFaultKind[] = [
+  ...new Set<AnyFaultKind>([...FAULT_KINDS, ...DEPLOYMENT_FAULT_KINDS]),
+].sort();
 
 const flags = {
   seed: { type: "integer", min: 0, required: true, help: "decides everything that happens" },
   runs: { type: "integer", min: 1, default: "1", help: "how many seeds, counting up from --seed" },
-  faults: { type: "list", help: `only these kinds of faults: ${FAULT_KINDS.join(",")}` },
-  system: { type: "choice", choices: SYSTEMS, default: "atm", help: "what runs on the cluster" },
+  faults: { type: "list", help: "only these kinds of faults" },
+  system: { type: "choice", choices: SYSTEMS, default: "atm", help: "what is simulated" },
   trace: { type: "path", help: "write every event of the run to this file (one run only)" },
 } as const;
 
@@ -33,11 +44,19 @@ export const command = defineCommand({
     "The same seed always gives the same run and the same trace hash. A failing run is",
     "made smaller and its faults are shown. Exit status 10: an invariant broke, 11: no",
     "progress after healing, 12: a node's code failed.",
+    "",
+    "The systems atm, kv and queue are groups on bare hosts. The system cluster is the",
+    "whole: managers, brokers, topics and clients as their commands start them. Each seed",
+    "switches some kinds of faults on; the run prints which. Kinds of atm, kv and queue:",
+    ...listed(FAULT_KINDS),
+    "Kinds of cluster:",
+    ...listed(DEPLOYMENT_FAULT_KINDS),
   ].join("\n"),
   examples: [
     "trilog sim --seed 7",
     "trilog sim --seed 1 --runs 200 --faults power,partition",
     "trilog sim --seed 3 --system queue",
+    "trilog sim --seed 1 --runs 50 --system cluster",
   ],
   flags,
   async run(context) {
@@ -58,12 +77,23 @@ export const command = defineCommand({
   },
 });
 
+/** Words in lines that are not too long for a terminal. */
+function listed(words: readonly string[]): string[] {
+  const lines: string[] = [];
+  for (const word of words) {
+    const last = lines[lines.length - 1];
+    if (last !== undefined && last.length + word.length < 76) lines[lines.length - 1] += ` ${word}`;
+    else lines.push(`  ${word}`);
+  }
+  return lines;
+}
+
 function overridesOf({ flags }: SimContext): SimOverrides {
   const { system } = flags;
   if (flags.faults === undefined) return { options: { system } };
   const kinds = flags.faults.map((name) => {
-    const kind = FAULT_KINDS.find((kind) => kind === name);
-    if (kind !== undefined) return kind satisfies FaultKind;
+    const kind = KINDS.find((kind) => kind === name);
+    if (kind !== undefined) return kind;
     throw new TrilogError("usage", `Cannot simulate fault ${name}: no such kind of fault`);
   });
   return { options: { system, kinds } };
@@ -79,12 +109,13 @@ async function traced(seed: number, overrides: SimOverrides, path: string): Prom
 
 async function print({ terminal, json }: SimContext, result: SimResult): Promise<void> {
   if (json) return await terminal.print(JSON.stringify(result));
-  const { outcome, steps, virtualMs, operations, faultsFired, traceHash, detail } = result;
+  const { outcome, steps, virtualMs, kinds, operations, faultsFired, traceHash, detail } = result;
   const faults = Object.entries(faultsFired).map(([name, count]) => `${name} ${count}`);
   await terminal.print(
     `${outcome}: ${steps} steps, ${virtualMs} ms, ${operations.acknowledged} writes, ` +
       `${operations.reads} reads`,
   );
+  await terminal.print(`switched on: ${kinds.join(", ") || "none"}`);
   await terminal.print(`faults: ${faults.join(", ") || "none"}`);
   if (detail !== "") await terminal.print(detail);
   await terminal.print(`trace ${traceHash}`);

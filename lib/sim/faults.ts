@@ -69,19 +69,24 @@ export function scheduleOf(seed: number, options: SimOptions): Fault[] {
   const kinds = ONE_BY_ONE.filter((kind): kind is Exclude<FaultKind, "starve"> => kind !== "starve")
     .filter((kind) => options.kinds.includes(kind))
     .filter((kind) => mayLoseOne(options.nodes) || !DAMAGING.includes(kind));
-  const faults = starvations(seed, options);
+  const faults: Fault[] = starvations(seed, options);
   const inOrder = () => faults.sort((left, right) => left.atMs - right.atMs);
   if (options.faultEveryMs === null || kinds.length === 0) return inOrder();
   let atMs = options.electionTimeoutMs;
   for (;;) {
     atMs += Math.ceil(random.next() * 2 * options.faultEveryMs);
     if (atMs >= options.faultsMs) return inOrder();
-    faults.push(draw(random, random.pick(kinds), atMs, victim, options));
+    faults.push(drawFault(random, random.pick(kinds), atMs, victim, options));
   }
 }
 
 /** A few times in which some or all nodes get only a part of their processors. */
-function starvations(seed: number, options: SimOptions): Fault[] {
+export function starvations(
+  seed: number,
+  options: Pick<SimOptions, "faultEveryMs" | "electionTimeoutMs" | "faultsMs" | "nodes"> & {
+    readonly kinds: readonly string[];
+  },
+): Extract<Fault, { kind: "starve" }>[] {
   if (!options.kinds.includes("starve") || options.faultEveryMs === null) return [];
   const random = new Prng(seed ^ STARVE_SALT);
   const { electionTimeoutMs, faultsMs, nodes } = options;
@@ -104,12 +109,13 @@ const DAMAGING: readonly FaultKind[] = [
   "wipe",
 ];
 
-function draw(
+/** Draws what a fault of a kind does; damaging ones befall the `victim`. */
+export function drawFault(
   random: Prng,
   kind: Exclude<FaultKind, "starve">,
   atMs: number,
   victim: number,
-  { nodes, groups, electionTimeoutMs }: SimOptions,
+  { nodes, groups, electionTimeoutMs }: Pick<SimOptions, "nodes" | "groups" | "electionTimeoutMs">,
 ): Fault {
   const node = DAMAGING.includes(kind) ? victim : random.below(nodes);
   const forMs = random.between(10, 4 * electionTimeoutMs);

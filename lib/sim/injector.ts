@@ -1,6 +1,6 @@
 /** Makes the faults of a schedule happen, and ends them all when the cluster is to heal. */
 
-import { unreachable } from "../base/assert.ts";
+import { befall, starve, type Victim } from "./befall.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Fault, Link } from "./faults.ts";
 import { perfectLink } from "./network.ts";
@@ -57,7 +57,10 @@ export class Injector {
       case "clog":
         return this.clog(fault.links, fault.extraMs, fault.forMs);
       case "starve":
-        for (const number of fault.nodes) this.starve(this.cluster.nodes[number], fault);
+        for (const number of fault.nodes) {
+          const node = this.cluster.nodes[number];
+          starve(() => node.process, fault, (afterMs, end) => this.later(afterMs, end));
+        }
         return true;
       case "membership":
         this.operator.want(fault.group, fault.voters);
@@ -67,7 +70,8 @@ export class Injector {
         return true;
       default: {
         const node = this.nodeOf(fault);
-        return node.running && this.befall(node, fault);
+        const later = (afterMs: number, end: () => void) => this.later(afterMs, end);
+        return node.running && befall(this.victimOf(node), fault, later);
       }
     }
   }
@@ -78,85 +82,20 @@ export class Injector {
     return this.cluster.nodes.find(({ id }) => id === leader) ?? this.cluster.nodes[node];
   }
 
-  private befall(
-    node: SimNode,
-    fault: Exclude<Fault, { kind: "partition" | "clog" | "starve" | "membership" | "transfer" }>,
-  ): boolean {
+  private victimOf(node: SimNode): Victim {
     const { cluster } = this;
-    switch (fault.kind) {
-      case "crash":
-      case "power": {
-        const crash = () =>
-          cluster.crash(node, fault.kind === "power" ? "power" : "kill", fault.forMs);
-        if (fault.promised) node.afterPromise(crash);
-        else crash();
-        return true;
-      }
-      case "pause":
-        node.process.pause();
-        this.later(fault.forMs, () => node.process.resume());
-        return true;
-      case "clock":
-        node.jumpClock(fault.byMs);
-        return true;
-      case "slow_disk":
-        node.disk.setSlow(fault.extraMs);
-        this.later(fault.forMs, () => node.disk.setSlow(0));
-        return true;
-      case "disk_full":
-        node.disk.fill(fault.freeBytes);
-        this.later(fault.forMs, () => node.disk.setCapacity(null));
-        return true;
-      case "sync_error":
-        node.disk.failSyncs(1);
-        return true;
-      case "read_error":
+    return {
+      process: node.process,
+      disk: node.disk,
+      crash: (kind, forMs) => cluster.crash(node, kind, forMs),
+      wipe: (forMs) => cluster.rebuild(node, forMs),
+      damage: () => {
         node.damaged = true;
-        node.disk.failReads(1);
         return true;
-      case "rot":
-        return this.rot(node, fault.place, fault.mask);
-      case "misdirected_write":
-        node.damaged = true;
-        node.disk.misdirectWrite(fault.how);
-        return true;
-      case "wipe":
-        cluster.rebuild(node, fault.forMs);
-        return true;
-      default:
-        return unreachable(fault);
-    }
-  }
-
-  /** Stops and continues a node's process, whichever one runs there, until the time is over. */
-  private starve(
-    node: SimNode,
-    { forMs, onMs, offMs }: Extract<Fault, { kind: "starve" }>,
-  ): void {
-    const untilMs = this.cluster.scheduler.nowMs + forMs;
-    const stop = () => {
-      const { process } = node;
-      process.pause();
-      this.later(offMs, () => {
-        process.resume();
-        if (this.cluster.scheduler.nowMs < untilMs) this.later(onMs, stop);
-      });
+      },
+      afterPromise: (fault) => node.afterPromise(fault),
+      jumpClock: (byMs) => node.jumpClock(byMs),
     };
-    stop();
-  }
-
-  private rot(node: SimNode, place: number, mask: number): boolean {
-    const files = node.disk.durableFiles();
-    let at = Math.floor(place * files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
-    for (const { path, sizeBytes } of files) {
-      if (at < sizeBytes) {
-        node.damaged = true;
-        node.disk.rot(path, at, mask);
-        return true;
-      }
-      at -= sizeBytes;
-    }
-    return false;
   }
 
   private cut(links: readonly Link[], forMs: number): boolean {

@@ -8,10 +8,7 @@ import { TrilogError } from "../base/errors.ts";
 import { silentLogger } from "../base/logger.ts";
 import type { Packable } from "../base/msgpack.ts";
 import { Prng } from "../base/prng.ts";
-import type { PeerHandler, PeerTransport } from "../net/transport.ts";
-import { messageFromWire } from "../raft/message.ts";
 import type { Membership, ReplicaId } from "../raft/types.ts";
-import { FrameKind } from "../replica/frames.ts";
 import { Host } from "../replica/host.ts";
 import { raftOptions } from "../replica/raft_options.ts";
 import type { Replica } from "../replica/replica.ts";
@@ -26,6 +23,7 @@ import type { GroupOracle } from "./oracle.ts";
 import { SimProcess } from "./process.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { Seat, Serve, System, SystemReplica } from "./system.ts";
+import { WatchedTransport } from "./watched_transport.ts";
 
 /** Cluster id of every simulation. */
 const CLUSTER = "00000000000051b0";
@@ -253,47 +251,4 @@ async function serve(
   const service = services.get(group);
   if (service !== undefined) return await service(method, params);
   throw new TrilogError("unknown_group", `Cannot answer ${request}: no such group here`);
-}
-
-/** A transport that shows the promises which leave: votes and acknowledgements. */
-class WatchedTransport implements PeerTransport {
-  readonly self: ReplicaId;
-
-  constructor(
-    private readonly inner: PeerTransport,
-    private readonly promised: (group: string) => GroupOracle,
-  ) {
-    this.self = inner.self;
-  }
-
-  setHandler(handler: PeerHandler): void {
-    this.inner.setHandler(handler);
-  }
-
-  setAddress(peer: ReplicaId, address: string, others?: readonly string[]): void {
-    this.inner.setAddress(peer, address, others);
-  }
-
-  forget(peer: ReplicaId): void {
-    this.inner.forget(peer);
-  }
-
-  send(to: ReplicaId, group: string, body: Packable): void {
-    const [kind, content] = body as [number, Packable];
-    if (kind === FrameKind.raft) this.watch(to, group, content);
-    this.inner.send(to, group, body);
-  }
-
-  queuedBytes(to: ReplicaId): number {
-    return this.inner.queuedBytes(to);
-  }
-
-  private watch(to: ReplicaId, group: string, wire: Packable): void {
-    const message = messageFromWire(this.self, to, wire);
-    if (message.kind === "append_response" && message.match !== null) {
-      this.promised(group).acknowledged(this.self, message.match, message.term);
-    } else if (message.kind === "vote_response" && !message.preVote && message.granted) {
-      this.promised(group).voted(this.self, message.requestTerm, to);
-    }
-  }
 }

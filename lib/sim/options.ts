@@ -4,12 +4,16 @@ import { limits } from "../base/limits.ts";
 import { Prng } from "../base/prng.ts";
 import { type LinkOptions, perfectLink } from "./network.ts";
 
-/** What may run on the cluster. */
-export const SYSTEMS = ["atm", "kv", "queue"] as const;
+/** What may run on a cluster of hosts that the simulator puts together. */
+export const GROUP_SYSTEMS = ["atm", "kv", "queue"] as const;
+export type GroupSystemName = typeof GROUP_SYSTEMS[number];
+
+/** `cluster`: whole servers with managers and brokers, see `deployment/`. */
+export const SYSTEMS = [...GROUP_SYSTEMS, "cluster"] as const;
 export type SystemName = typeof SYSTEMS[number];
 
 export interface SimOptions {
-  readonly system: SystemName;
+  readonly system: GroupSystemName;
   /** From 1 to 7. */
   readonly nodes: number;
   /** From 1 to 16. */

@@ -65,17 +65,14 @@ export class GroupOracle {
     this.broken ??= `group ${this.group}: ${message}`;
   }
 
-  /** The machine with every command it applies compared with what other replicas applied. */
+  /** From now on every command that the machine applies is compared with the other replicas'. */
   watch(replica: ReplicaId, machine: StateMachine): StateMachine {
-    return {
-      apply: (command, context) => {
-        this.applied(replica, command, context);
-        return machine.apply(command, context);
-      },
-      query: (question) => machine.query(question),
-      snapshot: () => machine.snapshot(),
-      restore: (snapshot) => machine.restore(snapshot),
+    const apply = machine.apply.bind(machine);
+    machine.apply = (command, context) => {
+      this.applied(replica, command, context);
+      return apply(command, context);
     };
+    return machine;
   }
 
   /** Shows everything that a replica's core takes in and gives out to the group's invariants. */
@@ -148,6 +145,16 @@ export class GroupOracle {
       this.invariants.observe(status);
     });
     this.throwIfBroken();
+  }
+
+  /**
+   * A replica begins anew under its old identity, which its group has let go of: what it promised
+   * in its earlier life binds it no more (see `rejoin fence` in DESIGN.md).
+   */
+  begunAnew(id: ReplicaId): void {
+    this.shown.delete(id);
+    this.acknowledgements.delete(id);
+    for (const key of [...this.votes.keys()]) if (key.startsWith(`${id}/`)) this.votes.delete(key);
   }
 
   /**

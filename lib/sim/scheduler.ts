@@ -12,7 +12,7 @@ import { assert } from "../base/assert.ts";
 import type { Timer } from "../base/clock.ts";
 import { TraceHash } from "./trace.ts";
 
-/** Longest chain of awaits that ends within its event. */
+/** Longest chain of awaits that ends within its event, unless a simulation asks for another. */
 const MICROTASK_TURNS = 12;
 
 interface SimEvent extends Timer {
@@ -27,11 +27,14 @@ export class Scheduler {
   readonly trace = new TraceHash();
   private readonly heap: SimEvent[] = [];
   private readonly hooks: (() => void)[] = [];
-  /** Told of every event before it runs, for a trace that people read. */
-  onEvent: (atMs: number, label: string) => void = () => {};
+  /** Told of every event before it runs and of every note, for a trace that people read. */
+  onEvent: ((atMs: number, label: string) => void) | null = null;
   private currentMs = 0;
   private nextOrder = 0;
   private stepCount = 0;
+
+  /** `microtaskTurns`: the longest chain of awaits that ends within its event. */
+  constructor(private readonly microtaskTurns: number = MICROTASK_TURNS) {}
 
   /** Virtual milliseconds since the simulation began. */
   get nowMs(): number {
@@ -46,6 +49,16 @@ export class Scheduler {
   /** Events that are waiting, cancelled ones included. */
   get waiting(): number {
     return this.heap.length;
+  }
+
+  /** Whether a trace is written for people. */
+  get traced(): boolean {
+    return this.onEvent !== null;
+  }
+
+  /** Adds a line to the trace that people read; the trace hash does not see it. */
+  note(text: string): void {
+    this.onEvent?.(this.currentMs, text);
   }
 
   /** Runs `run` after `delayMs`; the label goes into the trace. */
@@ -89,9 +102,9 @@ export class Scheduler {
       this.stepCount += 1;
       this.trace.number(this.currentMs);
       this.trace.text(event.label);
-      this.onEvent(this.currentMs, event.label);
+      this.onEvent?.(this.currentMs, event.label);
       event.run();
-      for (let turn = 0; turn < MICROTASK_TURNS; turn += 1) await undefined;
+      for (let turn = 0; turn < this.microtaskTurns; turn += 1) await undefined;
       for (const hook of this.hooks) hook();
       if (done()) return true;
     }

@@ -3,15 +3,12 @@
  * one, and keeps what still fails in the same way. What remains is the shortest story found.
  */
 
-import type { Fault } from "./faults.ts";
-import { scheduleOf } from "./faults.ts";
-import { optionsOf } from "./options.ts";
-import { type SimOverrides, type SimResult, simulate } from "./simulate.ts";
+import { type AnyFault, planOf, type SimOverrides, type SimResult, simulate } from "./simulate.ts";
 
 export interface Shrunk {
   readonly result: SimResult;
   /** The faults that are needed for the failure. */
-  readonly faults: readonly Fault[];
+  readonly faults: readonly AnyFault[];
   /** Virtual time under faults that suffices. */
   readonly faultsMs: number;
   /** Simulations that were run. */
@@ -28,11 +25,9 @@ export async function shrink(
   maxRuns: number = 200,
   run: typeof simulate = simulate,
 ): Promise<Shrunk | null> {
-  const options = optionsOf(seed, overrides.options);
-  let faults = overrides.faults ?? scheduleOf(seed, options);
-  let faultsMs = options.faultsMs;
+  let { faults, faultsMs } = planOf(seed, overrides);
   let runs = 0;
-  const attempt = (faults: readonly Fault[], faultsMs: number): Promise<SimResult> => {
+  const attempt = (faults: readonly AnyFault[], faultsMs: number): Promise<SimResult> => {
     runs += 1;
     return run(seed, { options: { ...overrides.options, faultsMs }, faults });
   };

@@ -3,148 +3,130 @@
  * nothing. The seed decides everything; see DESIGN.md.
  */
 
-import { Prng } from "../base/prng.ts";
-import { Cluster } from "./cluster.ts";
+import type { DeploymentFault } from "./deployment/faults.ts";
+import { deploymentScheduleOf } from "./deployment/faults.ts";
+import {
+  DEPLOYMENT_FAULT_KINDS,
+  type DeploymentFaultKind,
+  deploymentOptionsOf,
+} from "./deployment/options.ts";
+import { DeploymentSimulation, MICROTASK_TURNS } from "./deployment/simulation.ts";
 import { type Fault, scheduleOf } from "./faults.ts";
-import { Injector } from "./injector.ts";
-import { Operator } from "./operator.ts";
-import { optionsOf, type SimOptions } from "./options.ts";
+import { GroupSimulation } from "./group_simulation.ts";
+import {
+  FAULT_KINDS,
+  type FaultKind,
+  optionsOf,
+  type SimOptions,
+  type SystemName,
+} from "./options.ts";
 import { BrokenInvariant } from "./oracle.ts";
-import { SimProcess } from "./process.ts";
+import { NoProgress, type SimResult } from "./outcome.ts";
+import { Rejections } from "./rejections.ts";
 import { Scheduler } from "./scheduler.ts";
-import type { Operations, SimClient, System } from "./system.ts";
-import { newSystem } from "./systems.ts";
+import type { Operations } from "./system.ts";
 
-export interface SimResult {
-  readonly seed: number;
-  /** An invariant broke, nothing went on after healing, or a node's code failed. */
-  readonly outcome: "ok" | "invariant" | "no_progress" | "crash";
-  /** What failed, for people; empty when nothing did. */
-  readonly detail: string;
-  readonly traceHash: string;
-  readonly steps: number;
-  /** Virtual milliseconds. */
-  readonly virtualMs: number;
-  /** How often each kind of fault really happened. */
-  readonly faultsFired: Readonly<Record<string, number>>;
-  readonly operations: Operations;
-}
+export type { SimResult } from "./outcome.ts";
+
+export type AnyFault = Fault | DeploymentFault;
+export type AnyFaultKind = FaultKind | DeploymentFaultKind;
+
+/** Options that every system has. */
+type CommonOptions = Partial<Pick<SimOptions, "faultsMs" | "faultEveryMs">>;
 
 export interface SimOverrides {
-  readonly options?: Partial<SimOptions>;
+  readonly options?: Partial<Omit<SimOptions, "system" | "kinds">> & {
+    readonly system?: SystemName;
+    readonly kinds?: readonly AnyFaultKind[];
+  };
   /** Replaces the schedule that the seed would give. */
-  readonly faults?: readonly Fault[];
+  readonly faults?: readonly AnyFault[];
   /** Told of every event: its virtual time and what it is. */
   readonly onEvent?: (atMs: number, label: string) => void;
 }
 
-/** Virtual time that a healed cluster has to do what is asked of it. */
-const PROGRESS_MS = 60_000;
+/** What a seed decides before anything runs, as far as all systems have it. */
+export interface Plan {
+  readonly faults: readonly AnyFault[];
+  /** Virtual time under faults. */
+  readonly faultsMs: number;
+  /** Kinds of faults that are switched on. */
+  readonly kinds: readonly AnyFaultKind[];
+  readonly start: (faults: readonly AnyFault[]) => { scheduler: Scheduler; simulation: Simulation };
+}
 
-class NoProgress extends Error {
-  override readonly name = "NoProgress";
+interface Simulation {
+  run(): Promise<void>;
+  readonly faultsFired: Record<string, number>;
+  readonly operations: Operations;
+}
+
+/** The plan of a seed. */
+export function planOf(seed: number, { options: given = {}, faults }: SimOverrides = {}): Plan {
+  const { system = "atm", kinds, ...rest } = given;
+  if (system === "cluster") {
+    const { faultsMs, faultEveryMs } = rest;
+    const common: CommonOptions = {
+      ...(faultsMs === undefined ? {} : { faultsMs }),
+      ...(faultEveryMs === undefined ? {} : { faultEveryMs }),
+    };
+    const own = DEPLOYMENT_FAULT_KINDS.filter((kind) => kinds?.includes(kind));
+    const overrides = kinds === undefined ? common : { ...common, kinds: own };
+    const options = deploymentOptionsOf(seed, overrides);
+    return {
+      faults: faults ?? deploymentScheduleOf(seed, options),
+      faultsMs: options.faultsMs,
+      kinds: options.kinds,
+      start: (faults) => {
+        const scheduler = new Scheduler(MICROTASK_TURNS);
+        const own = faults as readonly DeploymentFault[];
+        return { scheduler, simulation: new DeploymentSimulation(seed, options, own, scheduler) };
+      },
+    };
+  }
+  const own = FAULT_KINDS.filter((kind) => kinds?.includes(kind));
+  const overrides = kinds === undefined ? { ...rest, system } : { ...rest, system, kinds: own };
+  const options = optionsOf(seed, overrides);
+  return {
+    faults: faults ?? scheduleOf(seed, options),
+    faultsMs: options.faultsMs,
+    kinds: options.kinds,
+    start: (faults) => {
+      const scheduler = new Scheduler();
+      const own = faults as readonly Fault[];
+      return { scheduler, simulation: new GroupSimulation(seed, options, own, scheduler) };
+    },
+  };
 }
 
 /** Runs the simulation of a seed. Never rejects: every failure is an outcome. */
 export async function simulate(seed: number, overrides: SimOverrides = {}): Promise<SimResult> {
-  const options = optionsOf(seed, overrides.options);
-  const simulation = new Simulation(seed, options, overrides.faults ?? scheduleOf(seed, options));
-  if (overrides.onEvent !== undefined) simulation.scheduler.onEvent = overrides.onEvent;
+  const plan = planOf(seed, overrides);
+  const { scheduler, simulation } = plan.start(plan.faults);
+  scheduler.onEvent = overrides.onEvent ?? null;
+  const result = (outcome: SimResult["outcome"], detail: string): SimResult => ({
+    seed,
+    outcome,
+    detail,
+    traceHash: scheduler.trace.digest(),
+    steps: scheduler.steps,
+    virtualMs: Math.round(scheduler.nowMs),
+    kinds: plan.kinds,
+    faultsFired: simulation.faultsFired,
+    operations: simulation.operations,
+  });
+  const rejections = new Rejections();
+  const failed = (error: unknown) => {
+    if (error instanceof BrokenInvariant) return result("invariant", error.message);
+    if (error instanceof NoProgress) return result("no_progress", error.message);
+    return result("crash", error instanceof Error ? error.stack ?? "" : String(error));
+  };
   try {
     await simulation.run();
-    return simulation.result("ok", "");
   } catch (error) {
-    if (error instanceof BrokenInvariant) return simulation.result("invariant", error.message);
-    if (error instanceof NoProgress) return simulation.result("no_progress", error.message);
-    return simulation.result("crash", error instanceof Error ? error.stack ?? "" : String(error));
+    await rejections.end();
+    return failed(error);
   }
-}
-
-class Simulation {
-  readonly scheduler = new Scheduler();
-  private readonly cluster: Cluster;
-  private readonly operator: Operator;
-  private readonly injector: Injector;
-  private readonly system: System;
-  private readonly clients: SimClient[];
-
-  constructor(
-    private readonly seed: number,
-    private readonly options: SimOptions,
-    private readonly faults: readonly Fault[],
-  ) {
-    const random = new Prng(seed ^ 0x1a2b3c);
-    this.system = newSystem(options);
-    this.cluster = new Cluster(this.scheduler, options, this.system, random.fork());
-    this.operator = new Operator(this.cluster);
-    this.injector = new Injector(this.cluster, this.operator);
-    this.clients = [...Array(options.clients).keys()].map((at) => {
-      const process = new SimProcess(this.scheduler, `c${at + 1}`);
-      return this.system.newClient(process, random.fork(), this.cluster);
-    });
-  }
-
-  async run(): Promise<void> {
-    this.cluster.bootstrap();
-    this.operator.start();
-    this.injector.schedule(this.faults);
-    for (const client of this.clients) client.start();
-    await this.scheduler.runUntil(this.options.faultsMs);
-    this.injector.heal();
-    for (const client of this.clients) client.stop();
-    await this.demand("every operation ends", () => this.clients.every(({ busy }) => !busy));
-    await this.demand("every group has its members", () => this.operator.settled);
-    await this.proveProgress();
-    await this.demand("every replica is level", () => this.level());
-    this.audit();
-  }
-
-  result(outcome: SimResult["outcome"], detail: string): SimResult {
-    return {
-      seed: this.seed,
-      outcome,
-      detail,
-      traceHash: this.scheduler.trace.digest(),
-      steps: this.scheduler.steps,
-      virtualMs: Math.round(this.scheduler.nowMs),
-      faultsFired: this.injector.report(),
-      operations: this.system.operations,
-    };
-  }
-
-  /** Lets time pass until something holds; what takes too long is no progress. */
-  private async demand(what: string, holds: () => boolean): Promise<void> {
-    const untilMs = this.scheduler.nowMs + PROGRESS_MS;
-    if (await this.scheduler.runUntil(untilMs, holds)) return;
-    const message = `Within ${PROGRESS_MS} ms after healing it must hold that ${what}`;
-    throw new NoProgress(`${message}\n${this.cluster.describe()}`);
-  }
-
-  /** One more change and one more look at it in each group, in turn. */
-  private async proveProgress(): Promise<void> {
-    const [client] = this.clients;
-    for (let group = 0; group < this.options.groups; group += 1) {
-      let done = false;
-      client.prove(group).then(() => {
-        done = true;
-      });
-      await this.demand(`group ${group + 1} takes a change and shows it`, () => done);
-    }
-  }
-
-  /** Whether all replicas of each group's voters have applied everything. */
-  private level(): boolean {
-    return this.cluster.groups.every(({ oracle }, group) => {
-      const members = this.cluster.leader(group)?.raft.membership.voters ?? [];
-      return members.length > 0 &&
-        this.cluster.nodes.every((node) =>
-          !members.includes(node.id) || node.replica(group)?.appliedIndex === oracle.highest
-        );
-    });
-  }
-
-  private audit(): void {
-    this.cluster.auditReplicas();
-    this.cluster.groups.forEach((_, group) => this.system.audit(group));
-  }
+  const rejection = await rejections.end();
+  return rejection === undefined ? result("ok", "") : failed(rejection);
 }

@@ -18,6 +18,7 @@ function failsWith(culprits: readonly Fault[]) {
       traceHash: "",
       steps: faults.length,
       virtualMs: 0,
+      kinds: [],
       faultsFired: {},
       operations: { acknowledged: 0, reads: 0 },
     });
