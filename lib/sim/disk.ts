@@ -208,6 +208,16 @@ export class SimDisk implements Disk {
     this.fired("rollback");
   }
 
+  /** A directory is gone with all that it held, durably. Between processes only. */
+  lose(path: string): void {
+    const place = this.names.place(path);
+    if (place === null) return;
+    this.names.change([{ ...place, node: null }]);
+    this.names.settle(place.directory);
+    this.countUsed();
+    this.fired("lost_group");
+  }
+
   /** The disk is replaced by an empty one. Between processes only. */
   wipe(): void {
     this.names = new Names();

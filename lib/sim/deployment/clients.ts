@@ -111,35 +111,55 @@ export class ProducerProgram {
   }
 }
 
-/** A member of a consumer group that writes down what it is handed out. */
-export class ConsumerProgram {
-  private readonly consumer: Consumer;
+/** A place in a consumer group: a program dies or stops there, and another one takes over. */
+export class ConsumerSeat {
   failure: unknown = null;
+  private seat: ClientProcess | null = null;
+  private consumer: Consumer | null = null;
 
   constructor(
-    { random, client }: ClientProcess,
+    private readonly deployment: Deployment,
+    readonly name: string,
+    private readonly random: Prng,
     private readonly group: string,
-    topics: readonly string[],
     private readonly books: Books,
-  ) {
-    this.consumer = client.consumer(group, topics, {
+  ) {}
+
+  start(): void {
+    if (this.seat !== null) return;
+    const { random, deployment } = this;
+    this.seat = new ClientProcess(deployment, this.name, random.fork());
+    const topics = deployment.options.topics.map(({ name }) => name);
+    this.consumer = this.seat.client.consumer(this.group, topics, {
       from: "earliest",
       onOutOfRange: "earliest",
       autoCommitMs: random.pick([100, 1_000]),
       sessionTimeoutMs: random.pick([1_000, 3_000]),
       revokeMs: 1_000,
     });
-  }
-
-  start(): void {
-    this.run().catch((thrown) => {
-      this.failure ??= thrown;
+    const { process } = this.seat;
+    this.run(this.consumer).catch((thrown) => {
+      if (process.alive) this.failure ??= thrown;
     });
   }
 
-  private async run(): Promise<void> {
+  /** Ends the program there is and starts another one later; false where there is none. */
+  replace(how: "kill" | "stop", afterMs: number): boolean {
+    const { seat, consumer, deployment } = this;
+    if (seat === null || consumer === null) return false;
+    this.seat = this.consumer = null;
+    const ended = () => {
+      seat.process.kill();
+      deployment.scheduler.after(afterMs, `start ${this.name}`, () => this.start());
+    };
+    if (how === "kill") ended();
+    else consumer.stop().catch(() => {}).then(ended);
+    return true;
+  }
+
+  private async run(consumer: Consumer): Promise<void> {
     for (;;) {
-      const message = await this.consumer.next();
+      const message = await consumer.next();
       if (message === null) return;
       const { topic, partition, offset, value } = message;
       this.books.noteDelivery(this.group, topic, partition, offset, textOf(value!));

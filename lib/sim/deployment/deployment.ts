@@ -77,11 +77,26 @@ export class Deployment implements Surroundings {
     this.scheduler.after(afterMs, `start ${machine.name}`, () => machine.start());
   }
 
+  /** The machine loses its disk, and starts with an empty one. */
+  rebuild(machine: Machine, forMs: number): void {
+    machine.stop("power");
+    machine.wipe();
+    this.count("rebuild");
+    this.startLater(machine, forMs);
+  }
+
   ended(machine: Machine, error: unknown): void {
     machine.stop("kill");
-    if (error instanceof TrilogError && MAY_END.includes(error.code)) {
-      this.count(`ended by ${error.code}`);
-      this.startLater(machine, this.random.between(...RESTART_MS));
+    const againMs = this.random.between(...RESTART_MS);
+    const code = error instanceof TrilogError ? error.code : null;
+    if (code !== null && MAY_END.includes(code)) {
+      this.count(`ended by ${code}`);
+      this.startLater(machine, againMs);
+    } else if (code === "corrupt" && machine.damaged.size > 0) {
+      this.count("ended by corrupt");
+      // A server that sets its own files aside starts the next time; of others the disk is replaced.
+      if (machine.failedStarts > 1) this.rebuild(machine, againMs);
+      else this.startLater(machine, againMs);
     } else this.failure ??= new NodeCrash(`${machine.name} ended: ${describeError(error)}`);
   }
 

@@ -2,21 +2,31 @@
 
 import { befall, starve, type Victim } from "../befall.ts";
 import type { Link } from "../faults.ts";
+import { listGroups } from "../../storage/groups.ts";
+import { GROUPS_DIRECTORY, joinPath } from "../../storage/layout.ts";
 import { goodLinks } from "../links.ts";
+import type { ConsumerSeat } from "./clients.ts";
 import type { Deployment } from "./deployment.ts";
 import type { DeploymentFault } from "./faults.ts";
+import { GoodCopies } from "./good_copies.ts";
 import type { Machine } from "./machine.ts";
+import type { Operator } from "./operator.ts";
 
 export class DeploymentInjector {
   /** Kinds of faults that really happened, with how often. */
   readonly fired = new Map<string, number>();
+  private readonly copies: GoodCopies;
   private healed = false;
 
   /** `clients`: names of the machines that clients run on. */
   constructor(
     private readonly deployment: Deployment,
     private readonly clients: readonly string[],
-  ) {}
+    private readonly operator: Operator,
+    private readonly consumers: readonly ConsumerSeat[],
+  ) {
+    this.copies = new GoodCopies(deployment);
+  }
 
   schedule(faults: readonly DeploymentFault[]): void {
     for (const fault of faults) {
@@ -78,6 +88,20 @@ export class DeploymentInjector {
           starve(() => machine.process, fault, (afterMs, end) => this.later(afterMs, end));
         }
         return true;
+      case "move":
+      case "drain":
+      case "rebalance":
+      case "alter":
+        this.operator.wish(fault);
+        return true;
+      case "consumer":
+        return this.consumers[fault.number].replace(fault.how, fault.forMs);
+      case "restart":
+        return this.restart(this.machineOf(fault), fault.forMs);
+      case "crash_point":
+        return this.setCrashPoint(this.machineOf(fault), fault);
+      case "lost_group":
+        return this.loseGroup(this.machineOf(fault), fault.group, fault.forMs);
       default: {
         const machine = this.machineOf(fault);
         const later = (afterMs: number, end: () => void) => this.later(afterMs, end);
@@ -96,15 +120,61 @@ export class DeploymentInjector {
   }
 
   private victimOf(machine: Machine): Victim {
+    const { deployment } = this;
     return {
       process: machine.process,
       disk: machine.disk,
-      crash: (kind, forMs) => this.deployment.crash(machine, kind, forMs),
-      wipe: () => {},
-      damage: () => false,
+      crash: (kind, forMs) => deployment.crash(machine, kind, forMs),
+      wipe: (forMs) => deployment.rebuild(machine, forMs),
+      damage: (path) => this.mayDamage(machine, path),
       afterPromise: (fault) => machine.afterPromise(fault),
       jumpClock: (byMs) => machine.jumpClock(byMs),
     };
+  }
+
+  private mayDamage(machine: Machine, path: string | null): boolean {
+    if (path?.startsWith("set-aside")) return true;
+    const group = path === null ? null : groupAt(machine, path);
+    return this.copies.mayDamage(machine, group === null ? null : [group]);
+  }
+
+  private restart(machine: Machine, forMs: number): boolean {
+    if (!machine.running) return false;
+    const { process } = machine;
+    void machine.stopGracefully().then(() => {
+      if (machine.process === process) this.deployment.startLater(machine, forMs);
+    });
+    return true;
+  }
+
+  private setCrashPoint(
+    machine: Machine,
+    fault: Extract<DeploymentFault, { kind: "crash_point" }>,
+  ): boolean {
+    if (!machine.running) return false;
+    const { operation, skip, how, forMs } = fault;
+    machine.setCrashPoint({
+      operation,
+      skip,
+      strike: (operation) => {
+        this.count(`crash after ${operation}`);
+        this.deployment.crash(machine, how, forMs);
+      },
+    });
+    return true;
+  }
+
+  private loseGroup(machine: Machine, number: number, forMs: number): boolean {
+    if (!machine.running) return false;
+    const directories = machine.disk.list(GROUPS_DIRECTORY)
+      .map((name) => joinPath(GROUPS_DIRECTORY, name));
+    if (directories.length === 0) return false;
+    const directory = directories[number % directories.length];
+    if (!this.mayDamage(machine, joinPath(directory, "x"))) return false;
+    machine.stop("kill");
+    machine.disk.lose(directory);
+    this.deployment.startLater(machine, forMs);
+    return true;
   }
 
   private onLinks(
@@ -128,4 +198,11 @@ export class DeploymentInjector {
   private count(kind: string): void {
     this.fired.set(kind, (this.fired.get(kind) ?? 0) + 1);
   }
+}
+
+/** The group whose directory holds a file; null where the file is about the whole machine. */
+function groupAt(machine: Machine, path: string): string | null {
+  const directory = path.split("/").slice(0, 2).join("/");
+  const found = listGroups(machine.disk).find((group) => group.directory === directory);
+  return found?.identity?.group ?? null;
 }

@@ -58,8 +58,12 @@ export abstract class Machine {
   private program: Program | null = null;
   /** Groups whose files a fault may have changed, and `*` for everything on the disk. */
   readonly damaged = new Set<string>();
-  /** How often a replica of a group began blank here. */
+  /** How often a replica of each group that was ever open here began blank. */
   readonly lives = new Map<string, number>();
+  /** Identity of the disk content when a process last ran on it. */
+  lastReplicaId: string | null = null;
+  /** Starts that failed, one after the other, because of what the disk holds. */
+  failedStarts = 0;
   private onPromise: (() => void) | null = null;
   private crashPoint: CrashPoint | null = null;
   private passed = 0;
@@ -135,10 +139,14 @@ export abstract class Machine {
             oracles: this.world.oracles,
             promised: () => this.promised(),
             mayHaveRotted: (group) => this.damaged.has("*") || this.damaged.has(group),
+            opened: (group) => this.lives.set(group, this.lives.get(group) ?? 0),
             begunBlank: (group) => this.lives.set(group, (this.lives.get(group) ?? 0) + 1),
           }),
       });
+      this.lastReplicaId = this.program.server.directory.replicaId;
+      this.failedStarts = 0;
     } catch (thrown) {
+      this.failedStarts += 1;
       // A process that was made to die while it started unwinds with whatever its disk said.
       this.exit(process, thrown);
     }
@@ -150,6 +158,12 @@ export abstract class Machine {
     this.process.kill();
     this.program = null;
     this.disk.crash(kind);
+  }
+
+  /** The disk is a new one. Between processes only. */
+  wipe(): void {
+    this.disk.wipe();
+    this.damaged.clear();
   }
 
   /** Ends as on SIGTERM; the process is gone when that is over. */

@@ -54,6 +54,21 @@ export const DEPLOYMENT_FAULT_KINDS = [
   "clog",
   "clock",
   "starve",
+  "restart",
+  "crash_point",
+  "slow_disk",
+  "disk_full",
+  "sync_error",
+  "read_error",
+  "rot",
+  "misdirected_write",
+  "wipe",
+  "lost_group",
+  "consumer",
+  "move",
+  "drain",
+  "rebalance",
+  "alter",
 ] as const;
 
 export type DeploymentFaultKind = typeof DEPLOYMENT_FAULT_KINDS[number];

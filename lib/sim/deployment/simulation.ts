@@ -5,17 +5,16 @@
 
 import { sleep } from "../../base/clock.ts";
 import { Prng } from "../../base/prng.ts";
-import { createTopicMethod } from "../../client/protocol.ts";
-import { toTrilogError } from "../../base/errors.ts";
 import { NoProgress } from "../outcome.ts";
 import type { Scheduler } from "../scheduler.ts";
 import type { Operations } from "../system.ts";
 import { Books, type PartitionContent } from "./books.ts";
-import { ClientProcess, ConsumerProgram, ProducerProgram, readAll } from "./clients.ts";
+import { ClientProcess, ConsumerSeat, ProducerProgram, readAll } from "./clients.ts";
 import { Deployment } from "./deployment.ts";
 import type { DeploymentFault } from "./faults.ts";
 import { complaints, describe } from "./health.ts";
 import { DeploymentInjector } from "./injector.ts";
+import { Operator } from "./operator.ts";
 import type { DeploymentOptions } from "./options.ts";
 
 /** Virtual time that a healed deployment has for each thing that is asked of it. */
@@ -29,8 +28,10 @@ export class DeploymentSimulation {
   private readonly injector: DeploymentInjector;
   private readonly books = new Books();
   private readonly producers: ProducerProgram[];
-  private readonly consumers: ConsumerProgram[];
-  private readonly operator: ClientProcess;
+  private readonly consumers: ConsumerSeat[];
+  private readonly operator: Operator;
+  /** Where the operator, and afterwards the auditor, sits. */
+  private readonly seat: ClientProcess;
   private scanned = 0;
 
   constructor(
@@ -42,31 +43,31 @@ export class DeploymentSimulation {
     const random = new Prng(seed ^ 0x3c4d5e);
     const deployment = new Deployment(scheduler, options, random.fork());
     this.deployment = deployment;
-    const seats = (letter: string, count: number) =>
-      Array.from(
-        { length: count },
-        (_, at) => new ClientProcess(deployment, `${letter}${at + 1}`, random.fork()),
-      );
-    this.operator = new ClientProcess(deployment, "operator", random.fork());
-    const [producing, consuming] = [seats("p", options.producers), seats("c", options.consumers)];
-    this.producers = producing.map((seat) => new ProducerProgram(seat, deployment, this.books));
-    const topics = options.topics.map(({ name }) => name);
-    this.consumers = consuming.map((seat) => new ConsumerProgram(seat, GROUP, topics, this.books));
-    const names = [...producing, ...consuming].map(({ name }) => name);
-    this.injector = new DeploymentInjector(deployment, names);
+    this.seat = new ClientProcess(deployment, "operator", random.fork());
+    this.operator = new Operator(this.seat, deployment);
+    this.producers = numbered("p", options.producers).map((name) => {
+      const seat = new ClientProcess(deployment, name, random.fork());
+      return new ProducerProgram(seat, deployment, this.books);
+    });
+    this.consumers = numbered("c", options.consumers).map((name) =>
+      new ConsumerSeat(deployment, name, random.fork(), GROUP, this.books)
+    );
+    const names = [...numbered("p", options.producers), ...numbered("c", options.consumers)];
+    this.injector = new DeploymentInjector(deployment, names, this.operator, this.consumers);
   }
 
   async run(): Promise<void> {
     const { scheduler, producers, consumers, options, injector } = this;
     this.deployment.start();
     injector.schedule(this.faults);
-    const ready = this.createTopics();
+    const ready = this.operator.createTopics(options.topics);
     ready.then(() => {
       for (const program of [...producers, ...consumers]) program.start();
     });
     await scheduler.runUntil(options.faultsMs);
     injector.heal();
     await this.wait("the topics are there", ready);
+    await this.wait("no broker is drained", this.operator.endDraining());
     for (const producer of producers) producer.stop();
     const longestMs = Math.max(...producers.map(({ deliveryMs }) => deliveryMs));
     const settled = () => producers.every(({ busy }) => !busy);
@@ -127,26 +128,6 @@ export class DeploymentSimulation {
     }
   }
 
-  /** Made by an operator who repeats himself until it is so. */
-  private async createTopics(): Promise<void> {
-    const { client, clock } = this.operator;
-    for (const { name, partitions, retentionBytes } of this.options.topics) {
-      const requestId = client.newRequestId();
-      const settings = { retentionBytes, retentionMs: 0 };
-      const request = { requestId, name, partitions, settings };
-      for (;;) {
-        try {
-          await client.managers.request(createTopicMethod, request, 5_000);
-          break;
-        } catch (thrown) {
-          const error = toTrilogError(thrown);
-          if (!error.retryable) throw error;
-          await sleep(clock, 200);
-        }
-      }
-    }
-  }
-
   /** One message more in each partition, and the group is handed out everything. */
   private async proveProgress(): Promise<void> {
     const [producer] = this.producers;
@@ -169,7 +150,7 @@ export class DeploymentSimulation {
     for (;;) {
       const { outcome } = await producer.send(topic, partition);
       if (outcome === "acknowledged") return;
-      await sleep(this.operator.clock, 10);
+      await sleep(this.seat.clock, 10);
     }
   }
 
@@ -177,7 +158,7 @@ export class DeploymentSimulation {
     for (const topic of this.deployment.metadata?.sortedTopics() ?? []) {
       for (const partition of topic.partitions.keys()) {
         const label = `${topic.name}/${partition}`;
-        const read = readAll(this.operator, topic.name, partition);
+        const read = readAll(this.seat, topic.name, partition);
         const content = await this.wait(`${label} is read through`, read);
         this.scanned += content.values.length;
         this.books.audit(topic.name, partition, content);
@@ -204,3 +185,7 @@ export class DeploymentSimulation {
 }
 
 const LOOK_MS = 100;
+
+function numbered(letter: string, count: number): string[] {
+  return Array.from({ length: count }, (_, at) => `${letter}${at + 1}`);
+}

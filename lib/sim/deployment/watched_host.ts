@@ -39,6 +39,8 @@ export interface HostWatch {
   promised(): void;
   /** Whether a fault may have changed what the machine's disk holds of a group. */
   mayHaveRotted(group: string): boolean;
+  /** A replica is opened. */
+  opened(group: string): void;
   /** A replica begins blank in a group that let its identity go, or for the first time. */
   begunBlank(group: string): void;
 }
@@ -57,6 +59,7 @@ export class WatchedHost extends Host {
     const oracle = this.watch.oracles.of(group);
     const { hardState, last } = store.recovered;
     const blank = hardState.term === 0 && last.index === 0;
+    this.watch.opened(group);
     if (blank) this.watch.begunBlank(group);
     if (blank && floor !== undefined) oracle.begunAnew(this.self);
     const amnesia = oracle.reopened(this.self, hardState, last);

@@ -1,0 +1,65 @@
+/**
+ * The rule that a good copy of everything stays: of each group's replicas only so many may be
+ * damaged at a time as the group can lose. A damaged replica counts as good again when it began
+ * anew after the damage and has, as a voter, everything that is committed.
+ *
+ * Damage that no process has noticed yet stays damage: its other copies are spared until the end.
+ */
+
+import type { Deployment } from "./deployment.ts";
+import type { Machine } from "./machine.ts";
+import { METADATA_GROUP } from "./servers.ts";
+import { limits } from "../../base/limits.ts";
+
+interface Damage {
+  readonly machine: Machine;
+  readonly group: string;
+  /** Lives of the replica, and the identity of its machine, before the damage. */
+  readonly lives: number;
+  readonly replicaId: string | null;
+}
+
+export class GoodCopies {
+  private damage: Damage[] = [];
+
+  constructor(private readonly deployment: Deployment) {}
+
+  /** Notes damage of some groups of a machine, or of all for null; false: it must not happen. */
+  mayDamage(machine: Machine, groups: readonly string[] | null): boolean {
+    this.damage = this.damage.filter((one) => !this.isRepaired(one));
+    const hurt = groups ?? [...machine.lives.keys()];
+    if (!hurt.every((group) => this.others(machine, group) < this.mayLose(group))) return false;
+    for (const group of hurt) {
+      const lives = machine.lives.get(group) ?? 0;
+      this.damage.push({ machine, group, lives, replicaId: machine.lastReplicaId });
+      machine.damaged.add(group);
+    }
+    if (groups === null) machine.damaged.add("*");
+    return true;
+  }
+
+  /** How many other machines have a damaged replica of a group. */
+  private others(machine: Machine, group: string): number {
+    const machines = this.damage.filter((one) => one.group === group).map(({ machine }) => machine);
+    return new Set(machines.filter((other) => other !== machine)).size;
+  }
+
+  private mayLose(group: string): number {
+    const replicas = group === METADATA_GROUP
+      ? this.deployment.options.managers
+      : limits.partitionReplicas;
+    return Math.floor((replicas - 1) / 2);
+  }
+
+  private isRepaired({ machine, group, lives, replicaId }: Damage): boolean {
+    const leader = this.deployment.leader(group)?.replica;
+    const id = machine.replicaId;
+    if (leader === undefined || id === null) return false;
+    const { voters, outgoing } = leader.raft.membership;
+    if (outgoing.length > 0) return false;
+    const replica = machine.host?.replica(group);
+    const anew = id !== replicaId || (machine.lives.get(group) ?? 0) > lives;
+    if (!anew || replica === undefined || !voters.includes(id)) return false;
+    return replica.appliedIndex >= leader.raft.commitIndex;
+  }
+}
