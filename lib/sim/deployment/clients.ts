@@ -132,7 +132,7 @@ export class ConsumerSeat {
     const topics = deployment.options.topics.map(({ name }) => name);
     this.consumer = this.seat.client.consumer(this.group, topics, {
       from: "earliest",
-      onOutOfRange: "earliest",
+      onBehind: "earliest",
       autoCommitMs: random.pick([100, 1_000]),
       sessionTimeoutMs: random.pick([1_000, 3_000]),
       revokeMs: 1_000,
