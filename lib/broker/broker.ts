@@ -231,6 +231,11 @@ export class Broker {
         `Cannot release a replica of ${partition.label}: ${state}`,
       );
     }
+    const { replica } = partition;
+    // Who asks has no replica that could lead: the others need not wait for its silence.
+    if (replica.raft.leader === caller.replicaId) {
+      replica.step({ kind: "peer_unreachable", peer: caller.replicaId });
+    }
     return release(partition, caller.replicaId, this.clock);
   }
 

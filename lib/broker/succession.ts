@@ -9,7 +9,7 @@
  */
 
 import { type Clock, sleep } from "../base/clock.ts";
-import { toTrilogError } from "../base/errors.ts";
+import { toTrilogError, TrilogError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { AssignedReplica, SurveyAnswer } from "../client/protocol.ts";
 import { EntryKind, type Membership, type NodeInfo, type ReplicaId } from "../raft/types.ts";
@@ -81,13 +81,19 @@ export class Successors {
 
 const PART_BYTES = 1024 * 1024;
 
+function beingRepaired(group: string): TrilogError {
+  const state = "entries that have rotted are being repaired from another replica";
+  return new TrilogError("unavailable", `Cannot survey ${group} yet: ${state}`);
+}
+
 /** What a replica has, known to be committed or not, whether or not its group has a leader. */
 export function survey({ machine, replica }: ServedPartition): SurveyAnswer {
   const { last } = replica.status();
   const everything = new PartitionMachine();
   everything.restore(machine.snapshot());
   for (let next = replica.appliedIndex + 1; next <= replica.store.lastIndex();) {
-    const entries = replica.store.read(next, PART_BYTES);
+    const entries = replica.repair.read(next, PART_BYTES);
+    if (entries === null) throw beingRepaired(replica.group);
     for (const { index, term, timeMs, kind, data } of entries) {
       if (kind === EntryKind.command) everything.apply(data, { index, term, timeMs });
     }

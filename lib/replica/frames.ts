@@ -1,8 +1,9 @@
 /** The frames between the hosts of two processes: `[kind, body]`. */
 
-import { binary, type Codec, type Decoded, record, whole } from "../base/codec.ts";
+import { binary, type Codec, type Decoded, list, record, whole } from "../base/codec.ts";
+import { TrilogError } from "../base/errors.ts";
 import { decodeMembership, encodeMembership } from "../raft/membership.ts";
-import type { SnapshotMeta } from "../raft/types.ts";
+import { type Entry, EntryKind, type SnapshotMeta } from "../raft/types.ts";
 
 /** First element of every frame's body. Never reuse a number. */
 export const FrameKind = {
@@ -27,6 +28,9 @@ export const FrameKind = {
   opened: 10,
   /** What the receiver acknowledged to the sender. */
   acknowledged: 11,
+  /** Entries of the sender's log have rotted: it asks for them. */
+  entriesWanted: 12,
+  entries: 13,
 } as const;
 
 /** Group of frames that concern two processes rather than one group. */
@@ -38,6 +42,28 @@ export const beatCodec = record({
   digest: whole,
 });
 export type Beat = Decoded<typeof beatCodec>;
+
+export const rangeCodec = record({ first: whole, last: whole });
+
+const entryCodec: Codec<Entry> = record<Entry>({
+  index: whole,
+  term: whole,
+  kind: {
+    encode: (kind) => kind,
+    decode: (packed, thing) => entryKind(whole.decode(packed, thing), thing),
+  },
+  timeMs: whole,
+  data: binary,
+});
+
+function entryKind(value: number, thing: string): EntryKind {
+  const known = Object.values(EntryKind).find((kind) => kind === value);
+  if (known === undefined) throw new TrilogError("malformed", `Cannot decode ${thing}: no kind`);
+  return known;
+}
+
+/** Entries from `first` on; none where the sender has them not. */
+export const entriesCodec = record({ first: whole, entries: list(entryCodec) });
 
 export const claimCodec = record({ index: whole, term: whole });
 

@@ -17,9 +17,11 @@ import {
   beatCodec,
   chunkCodec,
   claimCodec,
+  entriesCodec,
   FrameKind,
   offerCodec,
   PROCESS_GROUP,
+  rangeCodec,
   refusedCodec,
   restCodec,
   wantedCodec,
@@ -28,6 +30,7 @@ import { Lateness } from "./lateness.ts";
 import { Replica, type ReplicaOptions } from "./replica.ts";
 import type { ReplicaContext } from "./replica_context.ts";
 import { SteadyTime } from "./stamps.ts";
+import { SCRUB, Scrub, type ScrubOptions } from "./scrub.ts";
 import { SnapshotTransfers } from "./snapshots.ts";
 import { SyncPacer } from "./sync_pacer.ts";
 
@@ -42,6 +45,8 @@ export interface HostOptions {
   readonly electionTimeoutMs: number;
   /** Groups in which nothing happened for this long stop ticking; default one second. */
   readonly restAfterMs?: number;
+  /** How closed segments are read in the background; default {@link SCRUB}. */
+  readonly scrub?: ScrubOptions;
   /** Told once, when this process must not go on: a failed sync, a broken invariant. */
   readonly onFatal: (error: unknown) => void;
   /**
@@ -105,6 +110,8 @@ export class Host implements PeerHandler {
     this.context = this.replicaContext();
     transport.setHandler(this);
     this.tickLater();
+    const { scrub = SCRUB } = options;
+    new Scrub(clock, logger, this.groups, scrub, () => this.stopped).start();
   }
 
   /** Starts a group's replica on an opened store; see `openSegmentLog`. */
@@ -262,6 +269,14 @@ export class Host implements PeerHandler {
       case FrameKind.acknowledged:
         replica.questions.take(from, claimCodec.decode(content, "acknowledgement"));
         break;
+      case FrameKind.entriesWanted:
+        replica.repair.answer(from, rangeCodec.decode(content, "wanted entries"));
+        break;
+      case FrameKind.entries: {
+        const { first, entries } = entriesCodec.decode(content, "entries");
+        replica.repair.take(from, first, entries);
+        break;
+      }
       case FrameKind.wake:
         this.beats.wake(replica);
         break;
@@ -310,6 +325,7 @@ export class Host implements PeerHandler {
         this.options.onMembership?.(replica.group, membership, previous),
       addressOf: (id, node) => this.addressOf(id, node),
       silentMs: (id) => clock.monotonicMs() - (this.heardMs.get(id) ?? this.startedMs),
+      failed: (replica, error) => this.guarded(() => this.groupFailed(replica.group, error)),
       fatal: (error) => this.fatal(error),
     };
   }

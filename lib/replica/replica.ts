@@ -15,6 +15,7 @@ import { Raft } from "../raft/raft.ts";
 import {
   type Entry,
   EntryKind,
+  type Fetch,
   type Index,
   type Input,
   type LogId,
@@ -22,7 +23,6 @@ import {
   type MembershipTarget,
   type Message,
   type Outcome,
-  type RaftOptions,
   type RaftStatus,
   type Ready,
   type ReplicaId,
@@ -36,43 +36,15 @@ import { isHiddenBy } from "./floor.ts";
 import { LEADERLESS_MS, missingQuorum } from "./missing_quorum.ts";
 import { PendingRequests } from "./pending.ts";
 import { Questions } from "./questions.ts";
+import { Repair } from "./repair.ts";
 import type { ReplicaContext } from "./replica_context.ts";
+import type { Applied, AppliedListener, ReplicaOptions } from "./replica_types.ts";
 import type { StateMachine } from "./state_machine.ts";
 import type { ReplicaObserver } from "./story.ts";
 import { Stamps } from "./stamps.ts";
 import { WriteQueue } from "./write_queue.ts";
 
-/** A command that is committed and applied on this replica. */
-export interface Applied {
-  readonly id: LogId;
-  /** The entry's stamp, milliseconds since 1970. */
-  readonly timeMs: number;
-  /** What the state machine answered. */
-  readonly answer: Uint8Array;
-}
-
-export interface ReplicaOptions {
-  readonly group: string;
-  readonly machine: StateMachine;
-  readonly store: LogStore;
-  readonly raft: Omit<RaftOptions, "id">;
-  /**
-   * `previous`: when a checkpoint is taken at a segment's start, the log before the checkpoint
-   * before it is dropped, so a follower that lags by less than a segment never needs a snapshot.
-   * `manual`: only {@link Replica.trimTo} drops anything (the queue's retention).
-   */
-  readonly compaction: "previous" | "manual";
-  /**
-   * Committed position at or after which this replica was made anew under an identity that may
-   * have been a member before: see `floor.ts`.
-   */
-  readonly floor?: LogId | undefined;
-  /** Sees what goes into the core and what comes out of it. */
-  readonly observer?: ReplicaObserver | undefined;
-}
-
-/** Called after this replica applied entries; `applied` is the highest index. */
-export type AppliedListener = (applied: Index) => void;
+export type { Applied, AppliedListener, ReplicaOptions };
 
 export class Replica {
   readonly group: string;
@@ -82,6 +54,8 @@ export class Replica {
   readonly checkpoints: Checkpoints;
   /** What this replica and its peers acknowledged to each other. */
   readonly questions: Questions;
+  /** Entries of the log that have rotted, and their repair. */
+  readonly repair: Repair;
   /** Neither ticked nor heartbeating on its own: the process's beats stand for it. */
   resting = false;
   /** Host's time when this replica was opened or last stopped resting. */
@@ -132,6 +106,7 @@ export class Replica {
     );
     const { hardState, last } = recovered;
     const opened = { index: last.index, term: hardState.term };
+    this.repair = new Repair(context, this, this.store, this.logger);
     this.questions = new Questions(context, this, new Acknowledged(opened, options.floor));
     this.stamps = new Stamps(context.time, context.clock);
     this.writes = new WriteQueue(this.store, hardState, (meta) => this.adopted(meta));
@@ -248,9 +223,16 @@ export class Replica {
     this.step({ kind: "transfer_leadership", to });
   }
 
-  /** Committed entries from `from` on, at most `maxBytes` of data but at least one. */
+  /**
+   * Committed entries from `from` on, at most `maxBytes` of data but at least one. Throws
+   * `unavailable` while they are repaired after rot, `corrupt` where nothing can repair them.
+   */
   readCommitted(from: Index, maxBytes: number): Entry[] {
-    const entries = this.store.read(from, maxBytes);
+    const entries = this.repair.read(from, maxBytes);
+    if (entries === null) {
+      const state = "they have rotted here and are being repaired from another replica";
+      throw new TrilogError("unavailable", `Cannot read entries of ${this.group}: ${state}`);
+    }
     while (entries.length > 0 && entries[entries.length - 1].index > this.applied) entries.pop();
     return entries;
   }
@@ -330,6 +312,7 @@ export class Replica {
     if (this.closed) return;
     this.closed = true;
     this.retryTimer?.cancel();
+    this.repair.close();
     this.pending.rejectAll(this.closedError());
     this.store.close();
   }
@@ -352,16 +335,20 @@ export class Replica {
     this.write(ready);
     if (!this.writes.adopting) this.apply(ready.committed);
     else if (ready.committed.length > 0) this.committedAfterSnapshot = ready.committed;
-    for (const fetch of ready.fetches) {
-      const entries = this.store.read(fetch.from, fetch.maxBytes);
-      this.step({ kind: "fetched", to: fetch.to, entries });
-    }
+    for (const fetch of ready.fetches) this.fetch(fetch);
     for (const to of ready.snapshotsToSend) this.context.startSnapshotTransfer(this, to);
   }
 
   private send(message: Message): void {
     this.questions.sent(message);
     this.context.sendMessage(this.group, message);
+  }
+
+  /** Old entries for a follower or for this replica; where they have rotted, after their repair. */
+  private fetch(fetch: Fetch): void {
+    const { to, from, maxBytes } = fetch;
+    const entries = this.repair.read(from, maxBytes, () => this.fetch(fetch));
+    if (entries !== null) this.step({ kind: "fetched", to, entries });
   }
 
   private settle(outcome: Outcome): void {

@@ -33,6 +33,8 @@ export interface ReplicaContext {
   addressOf(id: ReplicaId, node: NodeInfo): string;
   /** Milliseconds since a member's process was last heard, or since this one started. */
   silentMs(id: ReplicaId): number;
+  /** This replica's files have rotted beyond repair, or something worse happened. */
+  failed(replica: Replica, error: unknown): void;
   /** Something happened after which this process must not go on. */
   fatal(error: unknown): void;
 }

@@ -137,6 +137,14 @@ export class MemoryLog implements LogStore {
     return result;
   }
 
+  findDamage(): null {
+    return null;
+  }
+
+  mend(): null {
+    return null;
+  }
+
   segmentStarts(): readonly { readonly first: Index; readonly bytes: number }[] {
     if (this.content.entries.length === 0) return [];
     return [{ first: this.firstIndex(), bytes: this.bytes() }];

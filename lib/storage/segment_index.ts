@@ -69,6 +69,12 @@ export class Run {
     return this.pointPositions[lastAtMost(this.pointIndexes, index)];
   }
 
+  /** The record of an entry was written again, before the next point. */
+  moved(index: Index, position: number): void {
+    const slot = lastAtMost(this.pointIndexes, index);
+    if (this.pointIndexes[slot] === index) this.pointPositions[slot] = position;
+  }
+
   endAt(last: Index): void {
     this.last = last;
     this.memberships = this.memberships.filter((item) => item.index <= last);

@@ -24,8 +24,9 @@ import { indexName, joinPath, segmentName } from "./layout.ts";
 import { RECORD_HEADER_BYTES, RecordKind, RecordWriter } from "./record.ts";
 import { type RecoveredLog, recoverLog, type SegmentFile } from "./recovery.ts";
 import { Reserve } from "./reserve.ts";
-import { addBase, addHardState, createSegment, type Segment } from "./segment.ts";
+import { addBase, addHardState, createSegment, openSegment, type Segment } from "./segment.ts";
 import { encodeIndexFile, type LogIndex, membershipOf, writeIndexFile } from "./segment_index.ts";
+import { type Damage, findDamage, mendDamage } from "./segment_repair.ts";
 import { SegmentFiles } from "./segment_reader.ts";
 import { SnapshotFiles } from "./snapshot_files.ts";
 import { SyncMarkFile } from "./sync_mark.ts";
@@ -342,6 +343,50 @@ class SegmentLog implements LogStore {
   read(from: Index, maxBytes: number): Entry[] {
     this.commit.check();
     return this.files.read(this.index, this.segments, from, maxBytes, this.active.segment);
+  }
+
+  findDamage(index: Index): Damage | null {
+    this.commit.check();
+    const run = this.index.runOf(index);
+    if (run === null) return null;
+    // What other records of the newest segment say is in the header of the next one.
+    if (run.segment === this.active.listed.number) this.startSegment(null);
+    return this.inSegment(
+      run.segment,
+      (segment, bytes) =>
+        findDamage(segment, joinPath(this.options.directory, segment.name), bytes, this.index),
+    );
+  }
+
+  mend(damage: Damage, entries: readonly Entry[]): Damage | null {
+    this.commit.check();
+    const { disk, options, index } = this;
+    return this.inSegment(damage.segment, (segment, bytes) => {
+      const path = joinPath(options.directory, segment.name);
+      // The log has changed meanwhile: other entries of the segment may count.
+      if (damage.asOf !== index.changes) return findDamage(segment, path, bytes, index);
+      const left = this.orPoison(() =>
+        mendDamage(disk, options.directory, segment, damage, entries, index)
+      );
+      return left ?? findDamage(segment, path, bytes, index);
+    });
+  }
+
+  /** Runs `act` on a closed segment, unless it is gone. */
+  private inSegment(
+    number: number,
+    act: (segment: Segment, bytes: number) => Damage | null,
+  ): Damage | null {
+    const { disk, options } = this;
+    const listed = this.segments.find((one) => one.number === number);
+    if (listed === undefined) return null;
+    this.files.forget(number);
+    const segment = openSegment(disk, options.directory, listed, this.identity, "read");
+    try {
+      return act(segment, listed.bytes);
+    } finally {
+      segment.file.close();
+    }
   }
 
   segmentStarts(): readonly SegmentStart[] {

@@ -3,7 +3,7 @@
 import type { Entry, EntryKind, Index } from "../raft/types.ts";
 import type { Disk } from "./disk.ts";
 import { joinPath } from "./layout.ts";
-import { corrupt, RecordKind, RecordReader } from "./record.ts";
+import { corrupt, CorruptFileError, RecordKind, RecordReader } from "./record.ts";
 import type { SegmentFile } from "./recovery.ts";
 import { openSegment, type Segment } from "./segment.ts";
 import type { LogIndex, Run } from "./segment_index.ts";
@@ -42,14 +42,31 @@ export class SegmentFiles {
     let run = index.runOf(from);
     let next = from;
     while (run !== null) {
-      const segment = run.segment === active.header.number
-        ? active
-        : this.segment(segments[run.segment - segments[0].number]);
-      if (!this.readRun(segment, run, next, gathering)) break;
+      const { segment: number } = run;
+      const segment = () =>
+        number === active.header.number
+          ? active
+          : this.segment(segments[number - segments[0].number]);
+      if (!this.readRunAsFarAsPossible(segment, run, next, gathering)) break;
       next = run.last + 1;
       run = index.runOf(next);
     }
     return gathering.entries;
+  }
+
+  /** What comes before damaged bytes is served; a read that begins at them throws. */
+  private readRunAsFarAsPossible(
+    segment: () => Segment,
+    run: Run,
+    from: Index,
+    gathering: Gathering,
+  ): boolean {
+    try {
+      return this.readRun(segment(), run, from, gathering);
+    } catch (thrown) {
+      if (!(thrown instanceof CorruptFileError) || gathering.entries.length === 0) throw thrown;
+      return false;
+    }
   }
 
   /** Gathers entries of one run; false when the read has enough. */

@@ -13,6 +13,9 @@ import type {
   SnapshotMeta,
   Term,
 } from "../raft/types.ts";
+import type { Damage } from "./segment_repair.ts";
+
+export type { Damage };
 
 /** Names a group for ever; stored in every file and seeded into every checksum. */
 export interface GroupIdentity {
@@ -82,9 +85,23 @@ export interface LogStore {
 
   /**
    * Entries from `from` on: at least one, then as many as fit in `maxBytes` of data. Empty when
-   * `from` is outside the log. Throws `corrupt` when the bytes read are not those written.
+   * `from` is outside the log. Ends before bytes that are not those written; throws `corrupt` when
+   * not even the first entry can be read.
    */
   read(from: Index, maxBytes: number): Entry[];
+
+  /**
+   * What of the segment that holds `index` cannot be read, up to the next entry that can; null
+   * where all can. Reads the whole segment, and closes it if it is the newest. Throws `corrupt`
+   * where not even its header can be read, or `disk_full`.
+   */
+  findDamage(index: Index): Damage | null;
+  /**
+   * Writes entries from `damage.first` on again, as another replica gave them: their terms must be
+   * {@link termAt} of their indexes. Returns what is still damaged in that segment, or null. Throws
+   * `corrupt` where they do not fit, or `disk_failed`.
+   */
+  mend(damage: Damage, entries: readonly Entry[]): Damage | null;
 
   /** First index of every segment that holds entries, ascending; the last one is being written. */
   segmentStarts(): readonly { readonly first: Index; readonly bytes: number }[];

@@ -63,6 +63,7 @@ export class TestCluster {
   observer: ((node: Node) => ReplicaObserver) | undefined;
   segmentBytes = 64 * 1024;
   restAfterMs = 1_000;
+  compaction: "previous" | "manual" = "previous";
   /** How far the wall clocks of nodes are ahead when they start; 0 where it is not given. */
   readonly wallOffsetMs = new Map<string, number>();
 
@@ -136,7 +137,8 @@ export class TestCluster {
       const machine = new Register();
       const raft = raftOptions(TIMING, this.lease);
       const observer = this.observer?.(node);
-      node.host.open({ group, machine, store, raft, compaction: "previous", observer });
+      const { compaction } = this;
+      node.host.open({ group, machine, store, raft, compaction, observer });
     }
   }
 
