@@ -39,9 +39,14 @@ export class Questions {
     for (const id of silent) this.context.sendFrame(id, group, [FrameKind.opened, null]);
   }
 
+  /** What a member acknowledged here. */
+  claimOf(peer: ReplicaId): Claim {
+    return this.acknowledged.of(peer);
+  }
+
   /** A member asks what it acknowledged here. */
   answer(peer: ReplicaId): void {
-    const claim = claimCodec.encode(this.acknowledged.of(peer));
+    const claim = claimCodec.encode(this.claimOf(peer));
     this.context.sendFrame(peer, this.replica.group, [FrameKind.acknowledged, claim]);
   }
 

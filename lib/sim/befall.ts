@@ -8,7 +8,16 @@ import type { SimProcess } from "./process.ts";
 /** A fault that befalls one machine. */
 export type MachineFault = Exclude<
   Fault,
-  { kind: "partition" | "clog" | "starve" | "membership" | "transfer" }
+  {
+    kind:
+      | "partition"
+      | "clog"
+      | "starve"
+      | "membership"
+      | "transfer"
+      | "delete_group"
+      | "put_back";
+  }
 >;
 
 /** A machine as faults see it. */

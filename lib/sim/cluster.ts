@@ -201,8 +201,8 @@ export class Cluster implements World, Reach {
     } else if (error.code === "disk_failed" || error.code === "disk_full") {
       this.count(`ended by ${error.code}`);
       this.restartLater(node, againMs);
-    } else if (error.code === "corrupt" && node.damaged) {
-      this.count("fenced");
+    } else if (node.mayBeLost() && (error.code === "corrupt" || error.code === "rolled_back")) {
+      this.count(error.code === "corrupt" ? "fenced" : error.code);
       this.rebuild(node, againMs);
     } else this.failure ??= new NodeCrash(`${node.name} ended: ${describe(error)}`);
   }
@@ -219,7 +219,7 @@ export class Cluster implements World, Reach {
     if (this.failure !== null) throw this.failure;
   }
 
-  private count(event: string): void {
+  count(event: string): void {
     this.events.set(event, (this.events.get(event) ?? 0) + 1);
   }
 }

@@ -8,7 +8,14 @@
  */
 
 import { Prng } from "../base/prng.ts";
-import { type FaultKind, ONE_BY_ONE, type SimOptions, STARVE_SALT } from "./options.ts";
+import {
+  type FaultKind,
+  HANDS_SALT,
+  ONE_BY_ONE,
+  type ScheduledApart,
+  type SimOptions,
+  STARVE_SALT,
+} from "./options.ts";
 
 /** Nodes are numbered from 0, groups too. All times are virtual milliseconds. */
 export type Fault =
@@ -48,6 +55,10 @@ export type Fault =
   | { readonly kind: "misdirected_write"; atMs: number; node: number; how: "lost" | "elsewhere" }
   /** The node loses its disk and comes back as somebody else. */
   | { readonly kind: "wipe"; atMs: number; node: number; forMs: number }
+  /** The directory of a group is removed while the node is down. */
+  | { readonly kind: "delete_group"; atMs: number; node: number; group: number; forMs: number }
+  /** The disk is copied while the node runs, and the copy is put back some time later. */
+  | { readonly kind: "put_back"; atMs: number; node: number; afterMs: number; forMs: number }
   /** A group's membership is asked to be these nodes. */
   | { readonly kind: "membership"; atMs: number; group: number; voters: number[] }
   | { readonly kind: "transfer"; atMs: number; group: number; to: number };
@@ -66,10 +77,9 @@ export function mayLoseOne(nodes: number): boolean {
 export function scheduleOf(seed: number, options: SimOptions): Fault[] {
   const random = new Prng(seed ^ 0x5eed);
   const victim = random.below(options.nodes);
-  const kinds = ONE_BY_ONE.filter((kind): kind is Exclude<FaultKind, "starve"> => kind !== "starve")
-    .filter((kind) => options.kinds.includes(kind))
+  const kinds = ONE_BY_ONE.filter((kind): kind is Drawn => options.kinds.includes(kind))
     .filter((kind) => mayLoseOne(options.nodes) || !DAMAGING.includes(kind));
-  const faults: Fault[] = starvations(seed, options);
+  const faults: Fault[] = [...starvations(seed, options), ...handmade(seed, options, victim)];
   const inOrder = () => faults.sort((left, right) => left.atMs - right.atMs);
   if (options.faultEveryMs === null || kinds.length === 0) return inOrder();
   let atMs = options.electionTimeoutMs;
@@ -101,6 +111,31 @@ export function starvations(
   }));
 }
 
+/** One or two times in which somebody removes files of the victim, or puts old ones back. */
+function handmade(seed: number, options: SimOptions, node: number): Fault[] {
+  const { electionTimeoutMs, faultsMs, groups, nodes } = options;
+  if (options.faultEveryMs === null || !mayLoseOne(nodes)) return [];
+  const random = new Prng(seed ^ HANDS_SALT);
+  const faults: Fault[] = [];
+  for (const kind of ["delete_group", "put_back"] as const) {
+    for (let count = random.between(1, 2); count > 0; count -= 1) {
+      const atMs = Math.floor(random.next() * faultsMs);
+      const forMs = random.between(10, 4 * electionTimeoutMs);
+      const group = random.below(groups);
+      const afterMs = random.between(1, 8 * electionTimeoutMs);
+      if (!options.kinds.includes(kind)) continue;
+      faults.push(
+        kind === "put_back"
+          ? { kind, atMs, node, afterMs, forMs }
+          : { kind, atMs, node, group, forMs },
+      );
+    }
+  }
+  return faults;
+}
+
+type Drawn = Exclude<FaultKind, ScheduledApart>;
+
 const DAMAGING: readonly FaultKind[] = [
   "sync_error",
   "read_error",
@@ -112,7 +147,7 @@ const DAMAGING: readonly FaultKind[] = [
 /** Draws what a fault of a kind does; damaging ones befall the `victim`. */
 export function drawFault(
   random: Prng,
-  kind: Exclude<FaultKind, "starve">,
+  kind: Drawn,
   atMs: number,
   victim: number,
   { nodes, groups, electionTimeoutMs }: Pick<SimOptions, "nodes" | "groups" | "electionTimeoutMs">,

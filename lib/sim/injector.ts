@@ -68,6 +68,10 @@ export class Injector {
       case "transfer":
         this.operator.transfer(fault.group, fault.to);
         return true;
+      case "delete_group":
+        return this.deleteGroup(this.nodeOf(fault), fault);
+      case "put_back":
+        return this.putBack(this.nodeOf(fault), fault);
       default: {
         const node = this.nodeOf(fault);
         const later = (afterMs: number, end: () => void) => this.later(afterMs, end);
@@ -96,6 +100,33 @@ export class Injector {
       afterPromise: (fault) => node.afterPromise(fault),
       jumpClock: (byMs) => node.jumpClock(byMs),
     };
+  }
+
+  private deleteGroup(
+    node: SimNode,
+    { group, forMs }: Extract<Fault, { kind: "delete_group" }>,
+  ): boolean {
+    if (!node.running) return false;
+    this.cluster.crash(node, "kill", forMs);
+    node.loseGroup(group);
+    return true;
+  }
+
+  /** What the disk holds now comes back later, unless the disk was replaced meanwhile. */
+  private putBack(
+    node: SimNode,
+    { afterMs, forMs }: Extract<Fault, { kind: "put_back" }>,
+  ): boolean {
+    if (!node.running) return false;
+    const { id } = node;
+    const copy = node.disk.snapshotState();
+    this.later(afterMs, () => {
+      if (node.id !== id || !node.running) return;
+      this.cluster.crash(node, "kill", forMs);
+      node.damaged = true;
+      node.disk.restoreState(copy);
+    });
+    return true;
   }
 
   private cut(links: readonly Link[], forMs: number): boolean {

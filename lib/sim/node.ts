@@ -8,15 +8,16 @@ import { TrilogError } from "../base/errors.ts";
 import { silentLogger } from "../base/logger.ts";
 import type { Packable } from "../base/msgpack.ts";
 import { Prng } from "../base/prng.ts";
-import type { Membership, ReplicaId } from "../raft/types.ts";
+import type { HardState, LogId, Membership, ReplicaId } from "../raft/types.ts";
+import { Acknowledged } from "../replica/acknowledged.ts";
 import { Host } from "../replica/host.ts";
 import { raftOptions } from "../replica/raft_options.ts";
 import type { Replica } from "../replica/replica.ts";
-import { openSegmentLog } from "../storage/segment_log.ts";
 import type { LogStore } from "../storage/store.ts";
 import { SimClock } from "./clock.ts";
 import type { SimGroup } from "./cluster.ts";
 import { SimDisk } from "./disk.ts";
+import { HostedGroups } from "./hosted_groups.ts";
 import type { SimNetwork } from "./network.ts";
 import type { SimOptions } from "./options.ts";
 import type { GroupOracle } from "./oracle.ts";
@@ -25,8 +26,8 @@ import type { Scheduler } from "./scheduler.ts";
 import type { Seat, Serve, System, SystemReplica } from "./system.ts";
 import { WatchedTransport } from "./watched_transport.ts";
 
-/** Cluster id of every simulation. */
-const CLUSTER = "00000000000051b0";
+/** Closed segments are read again and again: a run is short. */
+const SCRUB = { bytesPerSecond: 1024 * 1024, everyMs: 1_000 };
 
 /** From a promise to the fault that waited for it: shorter than any sync. */
 const PROMISE_MS = 0.02;
@@ -43,6 +44,8 @@ export interface World {
   ended(node: SimNode, error: unknown): void;
   /** A node ran: its replicas are to be checked. */
   touched(node: SimNode): void;
+  /** Something worth counting happened. */
+  count(event: string): void;
 }
 
 export class SimNode {
@@ -56,8 +59,13 @@ export class SimNode {
   host: Host | null = null;
   /** Whether a fault may have made durable bytes other than they were written. */
   damaged = false;
+  /** Groups whose directory a fault has removed: their loss must be noticed. */
+  private readonly removed = new Set<string>();
+  /** The groups on its disk. */
+  readonly hosted: HostedGroups;
   /** The system's parts in the running process, by group. */
   private parts: SystemReplica[] = [];
+  private services = new Map<string, Serve>();
   private lives = 0;
   private onPromise: (() => void) | null = null;
   private readonly random: Prng;
@@ -78,6 +86,12 @@ export class SimNode {
       capacityBytes: null,
     });
     this.clock = this.newClock();
+    this.hosted = new HostedGroups({
+      disk: this.disk,
+      name: this.name,
+      id: () => this.id,
+      segmentBytes: options.segmentBytes,
+    });
   }
 
   get running(): boolean {
@@ -94,8 +108,9 @@ export class SimNode {
     try {
       for (const part of this.parts) part.audit();
     } catch (error) {
-      // Rot that nobody has come across yet is nobody's fault.
-      const rot = error instanceof TrilogError && error.code === "corrupt" && this.damaged;
+      // Rot that nothing has come across yet is no fault, nor is one that is being repaired.
+      const rot = error instanceof TrilogError && this.damaged &&
+        (error.code === "corrupt" || error.code === "unavailable");
       if (!rot) throw error;
     }
   }
@@ -112,7 +127,11 @@ export class SimNode {
     this.process.onRun(() => this.world.touched(this));
     this.disk.attach(this.process);
     this.clock = this.newClock();
-    const stores = this.world.groups.map((group) => this.openStore(group, bootstrap));
+    this.hosted.start();
+    const lost = this.hosted.lost();
+    const stores = this.world.groups.map((group) =>
+      this.openOrQuarantine(group, bootstrap, lost.get(group.name))
+    );
     const endpoint = network.listen(this.process, this.id, this.address);
     // As every node knows its `--peers`; the memberships of the logs come on top.
     for (const { id, address } of this.world.nodes) endpoint.setAddress(id, address);
@@ -124,28 +143,81 @@ export class SimNode {
       transport: new WatchedTransport(endpoint, (group) => this.promised(group)),
       heartbeatMs: options.heartbeatMs,
       electionTimeoutMs: options.electionTimeoutMs,
+      scrub: SCRUB,
       onFatal: (error) => this.exit(error),
+      ...(this.losesOneGroup
+        ? { onCorrupt: (group: string, error: TrilogError) => this.quarantine(group, error) }
+        : {}),
     });
     this.host = host;
-    const services = new Map<string, Serve>();
+    this.services = new Map();
     this.parts = this.world.groups.map((_, at) => system.open(at));
-    this.world.groups.forEach((group, at) => {
-      const replica = host.open({
-        group: group.name,
-        machine: group.oracle.watch(this.id, this.parts[at].machine),
-        store: stores[at],
-        raft: {
-          ...raftOptions(options, leaseOf(options)),
-          maxAppendBytes: options.appendBytes,
-          maxInflightMessages: options.inflightMessages,
-          entryCacheBytes: options.cacheBytes,
-        },
-        compaction: system.compaction,
-      });
-      group.oracle.follow(replica);
-      services.set(group.name, this.parts[at].serve(this.newSeat(group, replica)));
+    stores.forEach((store, at) => {
+      if (store !== null) this.openReplica(at, store);
     });
-    endpoint.setRequestHandler((method, params) => serve(services, method, params));
+    endpoint.setRequestHandler((method, params) => serve(this.services, method, params));
+  }
+
+  private openReplica(at: number, store: LogStore): void {
+    const { options, system } = this.world;
+    const group = this.world.groups[at];
+    const replica = this.host!.open({
+      group: group.name,
+      machine: group.oracle.watch(this.id, this.parts[at].machine),
+      store,
+      raft: {
+        ...raftOptions(options, leaseOf(options)),
+        maxAppendBytes: options.appendBytes,
+        maxInflightMessages: options.inflightMessages,
+        entryCacheBytes: options.cacheBytes,
+      },
+      compaction: system.compaction,
+      floor: this.hosted.floors.get(group.name),
+    });
+    group.oracle.follow(replica);
+    this.services.set(group.name, this.parts[at].serve(this.newSeat(group, replica)));
+  }
+
+  /** Whether damage costs a node one replica, as a broker, and not its whole identity. */
+  private get losesOneGroup(): boolean {
+    return this.world.options.system === "queue";
+  }
+
+  /** The replica of a group takes no part any more, and the others of this node go on. */
+  private quarantine(group: string, error: TrilogError): void {
+    if (!this.mayBeLost(group)) return this.exit(new Error(`undamaged, but ${error.message}`));
+    this.hosted.quarantined.add(group);
+    this.services.delete(group);
+    this.world.count("quarantined");
+  }
+
+  /** The group has let the former replica go: a blank one may take part from `floor` on. */
+  beginAgain(at: number, floor: LogId): void {
+    const { name, oracle } = this.world.groups[at];
+    try {
+      const store = this.hosted.beginAgain(name, floor);
+      this.removed.delete(name);
+      oracle.begunAgain(this.id);
+      this.parts[at] = this.world.system.open(at);
+      this.openReplica(at, store);
+      this.world.count("begun again");
+    } catch (error) {
+      if (!(error instanceof TrilogError) || error.code !== "disk_full") this.exit(error);
+    }
+  }
+
+  /** The directory of a group is removed. Between processes only. */
+  loseGroup(at: number): void {
+    const directory = this.hosted.directoryOf(this.world.groups[at].name);
+    if (directory === null) return;
+    this.removed.add(this.world.groups[at].name);
+    this.disk.lose(directory);
+  }
+
+  /** Whether a fault explains that files are not what they were; of one group, or of any. */
+  mayBeLost(group?: string): boolean {
+    if (this.damaged) return true;
+    return group === undefined ? this.removed.size > 0 : this.removed.has(group);
   }
 
   /** The process is gone; `power`: and so may be what it had not synced. */
@@ -158,6 +230,8 @@ export class SimNode {
   /** The disk is a new one, and with it comes a new identity. Between processes only. */
   renew(): void {
     this.disk.wipe();
+    this.hosted.forget();
+    this.removed.clear();
     this.lives += 1;
     this.id = identityOf(this.number, this.lives);
     this.damaged = false;
@@ -181,20 +255,44 @@ export class SimNode {
     this.world.ended(this, error);
   }
 
+  /** The log of a group; null where its replica takes no part. */
+  private openOrQuarantine(
+    group: SimGroup,
+    bootstrap: Membership | null,
+    fault: TrilogError | undefined,
+  ): LogStore | null {
+    if (this.hosted.quarantined.has(group.name)) return null;
+    try {
+      if (fault !== undefined) throw fault;
+      return this.openStore(group, bootstrap);
+    } catch (error) {
+      const rotted = error instanceof TrilogError && error.code === "corrupt";
+      if (!rotted || !this.losesOneGroup) throw error;
+      this.quarantine(group.name, error);
+      return null;
+    }
+  }
+
   private openStore(group: SimGroup, bootstrap: Membership | null): LogStore {
-    const store = openSegmentLog(this.disk, {
-      identity: { cluster: CLUSTER, group: group.name },
-      directory: group.name,
-      bootstrap,
-      segmentBytes: this.world.options.segmentBytes,
-    });
+    const store = this.hosted.open(group.name, bootstrap);
     const { hardState, last } = store.recovered;
     const amnesia = group.oracle.reopened(this.id, hardState, last);
     if (amnesia === null) return store;
-    // Rot in the last record before a stop cannot be told from a write that was never synced.
+    this.world.count(this.isAccused(group, hardState, last) ? "amnesia accused" : "amnesia");
+    // Rot in the last record before a stop cannot be told from a write that was never synced, nor
+    // an old copy from one that peers have forgotten.
     if (this.damaged) throw new TrilogError("corrupt", amnesia);
     group.oracle.breaks(amnesia);
     return store;
+  }
+
+  /** Whether a running peer remembers more than this log holds. */
+  private isAccused({ name }: SimGroup, { term }: HardState, { index }: LogId): boolean {
+    const opened = new Acknowledged({ term, index }, this.hosted.floors.get(name));
+    return this.world.nodes.some(({ host }) => {
+      const claim = host?.replica(name)?.questions.claimOf(this.id);
+      return claim !== undefined && opened.isForgotten(claim);
+    });
   }
 
   private newSeat(group: SimGroup, replica: Replica): Seat {

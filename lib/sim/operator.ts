@@ -6,6 +6,7 @@
  */
 
 import type { MembershipTarget, ReplicaId } from "../raft/types.ts";
+import { settledOf } from "../broker/leading.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { Cluster } from "./cluster.ts";
 import type { SimNode } from "./node.ts";
@@ -43,6 +44,7 @@ export class Operator {
   /** Whether every group has the members it is to have. */
   get settled(): boolean {
     return this.cluster.groups.every((_, group) => {
+      if (this.quarantined(group).length > 0) return false;
       const leader = this.cluster.leader(group);
       return leader !== null && this.nextOf(leader, group) === null;
     });
@@ -50,17 +52,49 @@ export class Operator {
 
   private care(group: number): void {
     const leader = this.cluster.leader(group);
-    if (leader === null) return;
+    if (leader === null || this.release(leader, group)) return;
     const next = this.nextOf(leader, group);
     // A refusal (another change under way, leadership lost) is tried again in the next round.
     if (next !== null) leader.changeMembers(next).catch(() => {});
+  }
+
+  /** Nodes whose replica of a group is quarantined. */
+  private quarantined(group: number): SimNode[] {
+    const { name } = this.cluster.groups[group];
+    return this.cluster.nodes.filter(({ hosted }) => hosted.quarantined.has(name));
+  }
+
+  /**
+   * As `lib/broker/rebuilding.ts`: the group lets a quarantined replica go, and it begins anew.
+   * Tells whether that is under way.
+   */
+  private release(leader: Replica, group: number): boolean {
+    const [node] = this.quarantined(group).filter(({ running, process }) =>
+      running && !process.paused
+    );
+    if (node === undefined) return false;
+    const status = leader.status();
+    const settled = settledOf(status);
+    if (!status.readReady || settled === null) return true;
+    const { membership, term } = status;
+    if (membership.nodes[node.id] === undefined) {
+      node.beginAgain(group, { index: settled.index, term });
+      return true;
+    }
+    const known = Object.entries(membership.nodes).map(([id, info]) => ({ id, ...info }));
+    const without = (ids: readonly ReplicaId[]) => ids.filter((id) => id !== node.id);
+    const next = target(known, without(membership.voters), without(membership.learners));
+    leader.changeMembers(next).catch(() => {});
+    return true;
   }
 
   /** The next membership on the way to the wanted one; null: it is reached. */
   private nextOf(leader: Replica, group: number): MembershipTarget | null {
     const { membership, progress, last } = leader.status();
     if (membership.outgoing.length > 0) return null;
-    const wanted = this.wanted[group].map((number) => this.cluster.nodes[number]);
+    const lost = this.quarantined(group);
+    const wanted = this.wanted[group].map((number) => this.cluster.nodes[number])
+      .filter((node) => !lost.includes(node));
     const ids = wanted.map(({ id }) => id);
     const isVoter = (id: ReplicaId) => membership.voters.includes(id);
     const missing = ids.filter((id) => !isVoter(id));

@@ -61,14 +61,20 @@ export const FAULT_KINDS = [
   "membership",
   "transfer",
   "starve",
+  "delete_group",
+  "put_back",
 ] as const;
 
 export type FaultKind = typeof FAULT_KINDS[number];
 
 /** Kinds of which each fault is drawn by itself; the others have a schedule of their own. */
-export const ONE_BY_ONE: readonly FaultKind[] = FAULT_KINDS.filter((kind) => kind !== "starve");
+export type ScheduledApart = "starve" | "delete_group" | "put_back";
+const APART: readonly FaultKind[] = ["starve", "delete_group", "put_back"];
+export const ONE_BY_ONE: readonly FaultKind[] = FAULT_KINDS.filter((kind) => !APART.includes(kind));
 /** Tells the source of randomness for starvation from that for the rest. */
 export const STARVE_SALT = 0x57a12e;
+/** The same for files that a person removes or puts back. */
+export const HANDS_SALT = 0x4a2d5;
 
 /** The options of a seed; `overrides` replace single ones. */
 export function optionsOf(seed: number, overrides: Partial<SimOptions> = {}): SimOptions {
@@ -102,6 +108,10 @@ export function optionsOf(seed: number, overrides: Partial<SimOptions> = {}): Si
   // From a source of its own, for the same reason.
   const starves = new Prng(seed ^ STARVE_SALT).chance(0.3);
   const kinds: FaultKind[] = starves ? [...drawn.kinds, "starve"] : [...drawn.kinds];
+  const hands = new Prng(seed ^ HANDS_SALT);
+  for (const kind of ["delete_group", "put_back"] as const) {
+    if (hands.chance(0.2)) kinds.push(kind);
+  }
   return { ...drawn, kinds, leases, ...overrides };
 }
 

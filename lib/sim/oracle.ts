@@ -43,6 +43,8 @@ export class GroupOracle {
   private readonly changed = new Set<Replica>();
   /** Votes that left a node, by `replica/term`. */
   private readonly votes = new Map<string, ReplicaId>();
+  /** Those of replicas that have begun anew since. */
+  private readonly formerVotes = new Set<string>();
   private readonly shown = new Map<ReplicaId, Shown>();
   /** What each replica has called durable in the present step, and to the leader of which term. */
   private readonly acknowledgements = new Map<ReplicaId, LogId[]>();
@@ -173,12 +175,23 @@ export class GroupOracle {
     for (const [key, candidate] of this.votes) {
       const [voter, termText] = key.split("/");
       const term = Number(termText);
-      if (voter !== id || term < hardState.term) continue;
+      if (voter !== id || term < hardState.term || this.formerVotes.has(key)) continue;
       if (term > hardState.term || hardState.vote !== candidate) {
         return `durability: ${id} forgot its vote for ${candidate} in term ${term}`;
       }
     }
     return null;
+  }
+
+  /**
+   * A replica begins anew under its identity, blank, after its group has let the former one go:
+   * what that had shown binds it no more.
+   */
+  begunAgain(id: ReplicaId): void {
+    this.shown.delete(id);
+    this.acknowledgements.delete(id);
+    // A vote of the former one still counts on the wire; the new one does not know of it.
+    for (const key of this.votes.keys()) if (key.startsWith(`${id}/`)) this.formerVotes.add(key);
   }
 
   /** Paper 5.3: where two logs hold the same log id, everything before is the same too. */

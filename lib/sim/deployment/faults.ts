@@ -35,7 +35,7 @@ export type OperatorFault =
   };
 
 export type DeploymentFault =
-  | Exclude<Fault, { kind: "membership" | "transfer" }>
+  | Exclude<Fault, { kind: "membership" | "transfer" | "delete_group" | "put_back" }>
   | OperatorFault
   /** A process ends right after one of its disk operations, before it learns of its success. */
   | {
