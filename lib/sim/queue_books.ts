@@ -84,7 +84,8 @@ export class QueueBooks {
       case "batch":
         return this.enterBatch({ index, timeMs, term }, command, answer);
       case "trim":
-        this.trims.push({ index, to: command.index });
+      case "stamp":
+        if (command.kind === "trim") this.trims.push({ index, to: command.index });
         this.expect(index, () => boundsAnswer.decode(answer).endOffset, this.endOffset);
         return;
       case "claim":

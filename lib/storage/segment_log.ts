@@ -24,13 +24,14 @@ import { indexName, joinPath, segmentName } from "./layout.ts";
 import { RECORD_HEADER_BYTES, RecordKind, RecordWriter } from "./record.ts";
 import { type RecoveredLog, recoverLog, type SegmentFile } from "./recovery.ts";
 import { Reserve } from "./reserve.ts";
-import { addBase, addHardState, createSegment, openSegment, type Segment } from "./segment.ts";
+import { addBase, addHardState, createSegment, type Segment } from "./segment.ts";
 import { encodeIndexFile, type LogIndex, membershipOf, writeIndexFile } from "./segment_index.ts";
-import { type Damage, findDamage, mendDamage } from "./segment_repair.ts";
+import { SegmentRepair } from "./segment_repair.ts";
 import { SegmentFiles } from "./segment_reader.ts";
 import { SnapshotFiles } from "./snapshot_files.ts";
 import { SyncMarkFile } from "./sync_mark.ts";
 import type {
+  Damage,
   GroupIdentity,
   LogStore,
   OpenOptions,
@@ -85,6 +86,7 @@ class SegmentLog implements LogStore {
   private readonly commit = new GroupCommit(() => this.flush());
   private readonly index: LogIndex;
   private readonly files: SegmentFiles;
+  private readonly repair: SegmentRepair;
   private readonly syncMark: SyncMarkFile;
   private segments: SegmentFile[];
   private hardState: HardState;
@@ -111,6 +113,7 @@ class SegmentLog implements LogStore {
     this.active = { segment, listed, synced: listed.bytes, records, firstStampMs: "unread" };
     this.syncMark = new SyncMarkFile(disk, options.directory, options.identity);
     this.files = new SegmentFiles(disk, options.directory, options.identity);
+    this.repair = new SegmentRepair(disk, options.directory, options.identity);
     this.recovered = this.recoveredState();
     this.reserve.tryRestore();
     this.mark();
@@ -351,42 +354,19 @@ class SegmentLog implements LogStore {
     if (run === null) return null;
     // What other records of the newest segment say is in the header of the next one.
     if (run.segment === this.active.listed.number) this.startSegment(null);
-    return this.inSegment(
-      run.segment,
-      (segment, bytes) =>
-        findDamage(segment, joinPath(this.options.directory, segment.name), bytes, this.index),
-    );
+    return this.repair.find(this.closed(run.segment), this.index);
   }
 
   mend(damage: Damage, entries: readonly Entry[]): Damage | null {
     this.commit.check();
-    const { disk, options, index } = this;
-    return this.inSegment(damage.segment, (segment, bytes) => {
-      const path = joinPath(options.directory, segment.name);
-      // The log has changed meanwhile: other entries of the segment may count.
-      if (damage.asOf !== index.changes) return findDamage(segment, path, bytes, index);
-      const left = this.orPoison(() =>
-        mendDamage(disk, options.directory, segment, damage, entries, index)
-      );
-      return left ?? findDamage(segment, path, bytes, index);
-    });
+    const closed = this.closed(damage.segment);
+    return this.orPoison(() => this.repair.mend(closed, damage, entries, this.index));
   }
 
-  /** Runs `act` on a closed segment, unless it is gone. */
-  private inSegment(
-    number: number,
-    act: (segment: Segment, bytes: number) => Damage | null,
-  ): Damage | null {
-    const { disk, options } = this;
-    const listed = this.segments.find((one) => one.number === number);
-    if (listed === undefined) return null;
+  /** A closed segment that is about to be changed; null where it is gone. */
+  private closed(number: number): SegmentFile | null {
     this.files.forget(number);
-    const segment = openSegment(disk, options.directory, listed, this.identity, "read");
-    try {
-      return act(segment, listed.bytes);
-    } finally {
-      segment.file.close();
-    }
+    return this.segments.find((segment) => segment.number === number) ?? null;
   }
 
   segmentStarts(): readonly SegmentStart[] {

@@ -20,30 +20,61 @@ import {
   RecordWriter,
   type StoredRecord,
 } from "./record.ts";
-import type { Segment } from "./segment.ts";
+import { openSegment, type Segment } from "./segment.ts";
+import type { SegmentFile } from "./recovery.ts";
+import type { Damage, GroupIdentity } from "./store.ts";
 import type { LogIndex } from "./segment_index.ts";
 
-/** Bytes of a segment that cannot be read, and the live entries that were there. */
-export interface Damage {
-  /** Number of the segment. */
-  readonly segment: number;
-  /** Bytes [from, to) of its file. */
-  readonly from: number;
-  readonly to: number;
-  /** Entries to be written again; none where `last` is below `first`. */
-  readonly first: Index;
-  readonly last: Index;
-  /** State of the log's index that this was found with. */
-  readonly asOf: number;
-}
-
 const WINDOW_BYTES = 1024 * 1024;
+
+/** Finds and repairs damage in the closed segments of one log. */
+export class SegmentRepair {
+  constructor(
+    private readonly disk: Disk,
+    private readonly directory: string,
+    private readonly identity: GroupIdentity,
+  ) {}
+
+  /** The first damage of a closed segment; null where there is none, or the segment is gone. */
+  find(listed: SegmentFile | null, index: LogIndex): Damage | null {
+    return this.open(listed, (segment, path) => findDamage(segment, path, listed!.bytes, index));
+  }
+
+  /** Writes entries from `damage.first` on again; what is damaged in the segment after that. */
+  mend(
+    listed: SegmentFile | null,
+    damage: Damage,
+    entries: readonly Entry[],
+    index: LogIndex,
+  ): Damage | null {
+    return this.open(listed, (segment, path) => {
+      // The log has changed meanwhile: other entries of the segment may count.
+      if (damage.asOf !== index.changes) return findDamage(segment, path, listed!.bytes, index);
+      const left = mendDamage(this.disk, this.directory, segment, damage, entries, index);
+      return left ?? findDamage(segment, path, listed!.bytes, index);
+    });
+  }
+
+  private open(
+    listed: SegmentFile | null,
+    act: (segment: Segment, path: string) => Damage | null,
+  ): Damage | null {
+    if (listed === null) return null;
+    const { disk, directory, identity } = this;
+    const segment = openSegment(disk, directory, listed, identity, "read");
+    try {
+      return act(segment, joinPath(directory, segment.name));
+    } finally {
+      segment.file.close();
+    }
+  }
+}
 
 /**
  * The first damage of a closed segment of `bytes` bytes, up to the next live entry that can be
  * read; null where all can. `path` names the file in errors.
  */
-export function findDamage(
+function findDamage(
   segment: Segment,
   path: string,
   bytes: number,
@@ -86,7 +117,7 @@ function isLive(record: StoredRecord, segment: number, index: LogIndex): boolean
  * Writes entries from `damage.first` on in their places, durably. Returns what is left, or null
  * where all are there. Throws `corrupt` where they do not fit: then they are other entries.
  */
-export function mendDamage(
+function mendDamage(
   disk: Disk,
   directory: string,
   segment: Segment,

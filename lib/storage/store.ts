@@ -13,9 +13,20 @@ import type {
   SnapshotMeta,
   Term,
 } from "../raft/types.ts";
-import type { Damage } from "./segment_repair.ts";
 
-export type { Damage };
+/** Bytes of a segment that cannot be read, and the live entries that were there. */
+export interface Damage {
+  /** Number of the segment. */
+  readonly segment: number;
+  /** Bytes [from, to) of its file. */
+  readonly from: number;
+  readonly to: number;
+  /** Entries to be written again; none where `last` is below `first`. */
+  readonly first: Index;
+  readonly last: Index;
+  /** State of the log's index that this was found with. */
+  readonly asOf: number;
+}
 
 /** Names a group for ever; stored in every file and seeded into every checksum. */
 export interface GroupIdentity {
