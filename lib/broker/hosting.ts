@@ -400,7 +400,7 @@ export class Hosting {
   fence(hosted: Hosted, reason: TrilogError): void {
     this.close(hosted);
     this.files.note(hosted, "fenced");
-    this.options.logger.error("a replica has rotted and takes part no more", {
+    this.options.logger.error("a replica is quarantined until its group lets it begin anew", {
       partition: `${hosted.notes.topic}/${hosted.notes.partition}`,
       directory: hosted.directory,
       reason: reason.message,

@@ -9,9 +9,9 @@
  * any more, and the position of that entry is the floor (`lib/replica/floor.ts`) above which the
  * identity may take part again: blank, as a learner, until it has everything.
  *
- * Crash windows: the new directory is complete before the old one is set aside, so that the start
- * after a crash never finds none and begins with the first membership. Where both are found, the
- * old one is set aside then. An answer that got lost is asked for again: removing is idempotent.
+ * Crash windows: the new directory is complete before the identity file names it instead of the old
+ * one; a start sets aside or removes the one that is not named (DESIGN.md). An answer that got lost
+ * is asked for again: removing is idempotent.
  */
 
 import { record, token, whole } from "../base/codec.ts";

@@ -3,9 +3,9 @@
  * good and somebody accepted the loss. The new epoch is another Raft group with this broker as its
  * only voter; the others join it blank. What the old replicas hold stays, set aside.
  *
- * Crash windows: the copy is made under a temporary name and gets its own when it is whole, with
- * notes and all. Until then the start after a crash finds the old epoch's replica, and it is done
- * again; from then on it finds both, and sets the old one aside.
+ * Crash windows: the copy is made under a temporary name, gets its own when it is whole, and counts
+ * from the moment when the identity file names it instead of the old one. Until then the start after
+ * a crash finds the old epoch's replica, and it is done again; after it, the old one is set aside.
  */
 
 import { type Clock, sleep } from "../base/clock.ts";

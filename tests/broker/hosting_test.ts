@@ -1,7 +1,7 @@
 /** The life of replicas: placed, lost, moved, removed, and rebuilt. */
 
 import { assert, assertEquals } from "@std/assert";
-import { existsSync } from "@std/fs";
+import { copySync, existsSync } from "@std/fs";
 import { join } from "@std/path";
 import { sleep } from "../../lib/base/clock.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
@@ -381,5 +381,39 @@ Deno.test("a replica that the managers have seen begin is never begun again by i
     await level(cluster, 5, "b2");
     await settled(cluster, "b1", "b2", "b3");
     assert(cluster.hosted("b2")!.notes.floor.index > 0, "its group let the former replica go");
+  });
+});
+
+Deno.test("a group's directory that was copied while it was used and put back is rebuilt", async () => {
+  await TestBrokers.with(3, async (cluster) => {
+    await cluster.host("b1", "b2", "b3");
+    await cluster.deliver(sentBy(7, 0, 50));
+    await level(cluster, 50, "b2");
+    const { directory } = cluster.hosted("b2")!;
+    const path = join(cluster.directory("b2"), directory);
+    copySync(path, `${path}-copy`);
+    for (let batch = 1; batch < 10; batch += 1) await cluster.deliver(sentBy(7, batch * 50, 50));
+    await level(cluster, 500, "b2");
+    await cluster.kill("b2");
+    Deno.removeSync(path, { recursive: true });
+    Deno.renameSync(`${path}-copy`, path);
+    cluster.start("b2");
+    await eventually("its peers tell", () => cluster.hosted("b2")?.notes.state !== "open" || null);
+    await level(cluster, 500, "b2");
+    await settled(cluster, "b1", "b2", "b3");
+    assert(cluster.hosted("b2")!.notes.floor.index > 0);
+  });
+});
+
+Deno.test("a quarantined leader of a quiet group is rebuilt", async () => {
+  await TestBrokers.with(3, async (cluster) => {
+    await cluster.host("b1", "b2", "b3");
+    await cluster.deliver(batchOf(5));
+    await level(cluster, 5, "b1", "b2", "b3");
+    await eventually("it rests", () => cluster.partition("b2")?.replica.resting || null);
+    const { hosting } = cluster.get("b1").broker;
+    hosting.fence(cluster.hosted("b1")!, new TrilogError("corrupt", "Cannot trust it: a test"));
+    await level(cluster, 5, "b1");
+    await settled(cluster, "b1", "b2", "b3");
   });
 });

@@ -122,6 +122,26 @@ Deno.test("a partition is recovered only without a majority, from a living repli
   assertEquals(refusal(() => from("r-b1")), "invalid_argument");
 });
 
+Deno.test("a quarantined replica is no living one: the complete third goes on without loss", () => {
+  const cluster = reported(3);
+  const from = (survivor: string) => cluster.run(recover, { ...wish, survivor });
+  const quarantine = (quarantined: boolean) => {
+    const { groupId, placedVersion } = cluster.partition("t");
+    const said = { groupId, epoch: 1, replicaId: "r-b1", placedVersion };
+    cluster.report({ replicas: [{ ...said, quarantined }] });
+  };
+  // The leader has rotted, another has lost its disk, the third has everything.
+  quarantine(true);
+  assertEquals(refusal(() => from("r-b3")), "invalid_argument", "b2 and b3 are a majority");
+  cluster.register("b2", "r-b2-again");
+  assertEquals(refusal(() => from("r-b1")), "invalid_argument", "it is quarantined");
+  quarantine(false);
+  assertEquals(refusal(() => from("r-b3")), "invalid_argument", "it was rebuilt");
+  quarantine(true);
+  from("r-b3");
+  assertEquals([cluster.partition("t").epoch, cluster.partition("t").quarantined], [2, []]);
+});
+
 Deno.test("after a recovery nobody founds the group, one goes on, and offsets are above all known", () => {
   const cluster = reported(5);
   cluster.declareDead("r-b2", "r-b3");
