@@ -140,6 +140,7 @@ export function partitionRows(
       replicas: partition.replicas.map(nameOf),
       voters: partition.voters.map(nameOf),
       quarantined: partition.quarantined.map(nameOf),
+      repairing: partition.repairing.map(nameOf),
       startOffset: partition.startOffset,
       endOffset: partition.endOffset,
       sizeBytes: partition.sizeBytes,
@@ -257,23 +258,23 @@ function topicLines(status: ClusterStatus, stale: boolean, width: number): strin
 function topicState(
   rows: readonly Pick<
     ReturnType<typeof partitionRows>[number],
-    "partition" | "state" | "quarantined"
+    "partition" | "state" | "quarantined" | "repairing"
   >[],
   stale: boolean,
 ): string {
   if (stale) return "unknown";
   const states = [...new Set(rows.map(({ state }) => state))].filter((state) => state !== "ok");
-  if (states.length === 0) return "ok";
-  const quarantined = rows.flatMap(({ partition, quarantined }) =>
-    quarantined.map((broker) => `${partition} on ${broker}`)
-  );
+  const on = (field: "quarantined" | "repairing") =>
+    rows.flatMap((row) => row[field].map((broker) => `${row.partition} on ${broker}`));
+  const [quarantined, repairing] = [on("quarantined"), on("repairing")];
   const texts = states.map((state) => {
     const numbers = rows.filter((row) => row.state === state).map(({ partition }) => partition);
     if (numbers.length === rows.length && numbers.length > 1) return `${state}: all`;
     return `${state}: ${ranges(numbers)}`;
   });
   if (quarantined.length > 0) texts.push(`quarantined: ${firstOf(quarantined)}`);
-  return texts.join("; ");
+  if (repairing.length > 0) texts.push(`repairing rot: ${firstOf(repairing)}`);
+  return texts.join("; ") || "ok";
 }
 
 /** Ranges and replicas that are written out; the rest is a number. */

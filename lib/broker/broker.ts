@@ -129,10 +129,11 @@ export class Broker {
         replicaId: directory.replicaId,
         assignmentVersion: this.steering.version,
         led: this.steering.led(),
-        hosted: [...this.hosting.all()].map(({ notes: { groupId, epoch, state } }) => ({
+        hosted: [...this.hosting.all()].map(({ notes: { groupId, epoch, state }, partition }) => ({
           groupId,
           epoch,
           quarantined: state === "fenced",
+          repairing: partition?.replica.repair.underWay ?? false,
         })),
         commitMs: this.metrics.takeCommitMs(),
       }),

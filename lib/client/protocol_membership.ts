@@ -74,11 +74,14 @@ export interface HostedReplica {
   readonly epoch: number;
   /** It has rotted or is gone, and takes no part in its group until it is rebuilt. */
   readonly quarantined: boolean;
+  /** Entries of its log have rotted and are being repaired from other replicas; it takes part. */
+  readonly repairing: boolean;
 }
 const hostedReplica: Codec<HostedReplica> = record<HostedReplica>({
   groupId: token,
   epoch: whole,
   quarantined: flag,
+  repairing: flag,
 });
 
 /** A replica that a broker may delete. */

@@ -84,6 +84,8 @@ export interface PartitionStatus {
   readonly voters: readonly string[];
   /** Replica ids whose replica has rotted or is gone, and takes no part until it is rebuilt. */
   readonly quarantined: readonly string[];
+  /** Replica ids that repair rotted entries; empty where the answering manager does not know. */
+  readonly repairing: readonly string[];
   readonly startOffset: number;
   readonly endOffset: number;
   /** Bytes on the leader's disk; 0 where the answering manager does not know. */
@@ -99,6 +101,7 @@ const partitionStatus: Codec<PartitionStatus> = record<PartitionStatus>({
   replicas: list(token),
   voters: list(token),
   quarantined: list(token),
+  repairing: list(token),
   startOffset: whole,
   endOffset: whole,
   sizeBytes: whole,

@@ -30,6 +30,7 @@ export interface Heartbeat {
     readonly groupId: string;
     readonly epoch: number;
     readonly quarantined: boolean;
+    readonly repairing: boolean;
   }[];
   /** How long commits take there, in milliseconds; null where there were none. */
   readonly commitMs: number | null;
@@ -69,6 +70,17 @@ export class Heartbeats {
   /** How long commits take at a broker, as it last said; null where it said nothing. */
   commitMs(replicaId: string): number | null {
     return this.last.get(replicaId)?.commitMs ?? null;
+  }
+
+  /** By group: brokers that last said that they repair their replica of it. */
+  repairing(): Map<string, string[]> {
+    const repairing = new Map<string, string[]>();
+    for (const [replicaId, { hosted }] of this.last) {
+      for (const { groupId } of hosted.filter((replica) => replica.repairing)) {
+        repairing.set(groupId, [...repairing.get(groupId) ?? [], replicaId].sort());
+      }
+    }
+    return repairing;
   }
 
   /** What to report now, or null where there is no news. */

@@ -190,6 +190,7 @@ export class Manager {
       },
       commitMs: (replicaId: string) => this.desk.heartbeats.commitMs(replicaId),
       led: (groupId: string) => this.desk.heartbeats.led(groupId),
+      repairing: () => this.desk.heartbeats.repairing(),
     };
     return {
       clusterId: state.clusterId,

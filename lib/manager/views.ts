@@ -100,6 +100,8 @@ export interface LeaderMemory {
   silentMs(replicaId: string): number | null;
   /** How long commits take at a broker, in milliseconds, or null. */
   commitMs(replicaId: string): number | null;
+  /** By group: replica ids of brokers that repair their replica of it. */
+  repairing(): ReadonlyMap<string, readonly string[]>;
   /** What the leader of a partition last said of it. */
   led(groupId: string): LedPartition | undefined;
 }
@@ -118,6 +120,7 @@ export function brokerStatuses(state: MetadataView, memory: LeaderMemory): Broke
 }
 
 export function partitionStatuses(state: MetadataView, memory: LeaderMemory): PartitionStatus[] {
+  const repairing = memory.repairing();
   return state.sortedTopics().flatMap((topic) =>
     topic.partitions.map((partition, number) => {
       const led = memory.led(partition.groupId);
@@ -131,6 +134,7 @@ export function partitionStatuses(state: MetadataView, memory: LeaderMemory): Pa
         replicas: partition.replicas,
         voters: partition.voters,
         quarantined: partition.quarantined,
+        repairing: repairing.get(partition.groupId) ?? [],
         startOffset: Math.max(partition.startOffset, led?.startOffset ?? 0),
         endOffset: Math.max(partition.endOffset, led?.endOffset ?? 0),
         sizeBytes: led?.sizeBytes ?? 0,

@@ -212,7 +212,12 @@ export class FakeQueue implements Queue {
     serve(metadataMethod.name, () => Promise.resolve(this.metadata()));
     serve(clusterStatusMethod.name, () => {
       const { state } = cluster.machine;
-      const memory = { silentMs: () => 250, commitMs: () => null, led: () => undefined };
+      const memory = {
+        silentMs: () => 250,
+        commitMs: () => null,
+        led: () => undefined,
+        repairing: () => new Map(),
+      };
       const manager = { replicaId: "r", address: "h:1", behind: 3, lastHeardMs: 20 };
       return Promise.resolve({
         clusterId: "c1",

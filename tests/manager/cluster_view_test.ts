@@ -1,4 +1,4 @@
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   CLUSTER_STATES,
   clusterState,
@@ -37,6 +37,7 @@ function partition(more: Partial<PartitionStatus> = {}): PartitionStatus {
     replicas: ["r-b1", "r-b2", "r-b3"],
     voters: ["r-b3", "r-b1", "r-b2"],
     quarantined: [],
+    repairing: [],
     startOffset: 10,
     endOffset: 1_510,
     sizeBytes: 3 * 2 ** 20,
@@ -177,4 +178,11 @@ Deno.test("the object for scripts holds everything, by names", () => {
   assertEquals(object.brokers.length, 3);
   assertEquals(object.partitions[0].leader, "b1");
   assertEquals(object.partitions[0].state, "ok");
+});
+
+Deno.test("a topic's state names the replicas that are quarantined or repair rot", () => {
+  const shown = (more: Partial<PartitionStatus>) =>
+    statusLines(cluster({ partitions: [partition(more)] }), false, 200).at(-1)!;
+  assert(shown({ quarantined: ["r-b2"] }).endsWith("degraded: 0; quarantined: 0 on b2"));
+  assert(shown({ repairing: ["r-b1"] }).endsWith("repairing rot: 0 on b1"));
 });

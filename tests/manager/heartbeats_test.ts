@@ -25,7 +25,12 @@ function led(more: Partial<LedPartition> = {}): LedPartition {
 /** A broker beats: it knows the newest placement and hosts what is assigned to it. */
 function beat(cluster: Cluster, heartbeats: Heartbeats, id: string, more: Partial<LedPartition>[]) {
   const { version, replicas } = assignmentsView(cluster.machine.state, `r-${id}`);
-  const hosted = replicas.map(({ groupId, epoch }) => ({ groupId, epoch, quarantined: false }));
+  const hosted = replicas.map(({ groupId, epoch }) => ({
+    groupId,
+    epoch,
+    quarantined: false,
+    repairing: false,
+  }));
   heartbeats.heard(`r-${id}`, {
     assignmentVersion: version,
     led: more.map(led),
@@ -67,7 +72,7 @@ Deno.test("a founding is recorded once its broker hosts the replica, also by the
       commitMs: null,
       assignmentVersion,
       led: [],
-      hosted: hosted ? [{ groupId, epoch: 1, quarantined }] : [],
+      hosted: hosted ? [{ groupId, epoch: 1, quarantined, repairing: false }] : [],
     });
   const { placementVersion } = cluster.machine.state;
   // It does not host it yet, or the heartbeat was made before the placement was known.
@@ -157,7 +162,7 @@ Deno.test("a tombstone stays until its broker knew it and no longer has the repl
   const cluster = clusterOf(3);
   cluster.createTopic("logs");
   const heartbeats = new Heartbeats();
-  const hosted = [{ groupId, epoch: 1, quarantined: false }];
+  const hosted = [{ groupId, epoch: 1, quarantined: false, repairing: false }];
   const before = cluster.machine.state.placementVersion;
   cluster.run(deleteTopic, { name: "logs" });
   const after = cluster.machine.state.placementVersion;

@@ -208,13 +208,14 @@ Deno.test("a reported leader is in everybody's metadata, and sizes in the leader
   };
   await managers.heartbeat("b2", {
     led: [led],
-    hosted: [{ groupId: "p/1/0", epoch: 1, quarantined: false }],
+    hosted: [{ groupId: "p/1/0", epoch: 1, quarantined: false, repairing: true }],
   });
   await managers.pass(10);
   const { topics } = await managers.ask(metadataMethod, everything, "m3");
   assertEquals(topics[0].partitions[0].leader, "r-b2");
   const { partitions, brokers, managers: servers } = await managers.status();
   assertEquals([partitions[0].endOffset, partitions[0].sizeBytes], [42, 4096]);
+  assertEquals(partitions[0].repairing, ["r-b2"]);
   assertEquals(brokers.map(({ id, led }) => [id, led]), [["b1", 0], ["b2", 1], ["b3", 0]]);
   assertEquals(servers.map(({ role }) => role), ["leader", "follower", "follower"]);
   const stale = await managers.ask(clusterStatusMethod, { consistency: "stale" }, "m3");
@@ -230,7 +231,7 @@ Deno.test("a deleted topic's replicas get tombstones, which end with the replica
   const managers = await managersWith(3);
   await managers.createTopic("logs");
   const buried = [{ groupId: "p/1/0", epoch: 1 }];
-  const hosted = buried.map((where) => ({ ...where, quarantined: false }));
+  const hosted = buried.map((where) => ({ ...where, quarantined: false, repairing: false }));
   for (const id of ["b1", "b2", "b3"]) await managers.heartbeat(id, { hosted });
   await managers.ask(deleteTopicMethod, { requestId: "d", name: "logs" }, "m2");
   assertEquals((await managers.status()).tombstones, 3);

@@ -29,6 +29,7 @@ function partition(more: Partial<PartitionStatus>): PartitionStatus {
     replicas: ["r-b1", "r-b2", "r-b3"],
     voters: ["r-b1", "r-b2", "r-b3"],
     quarantined: [],
+    repairing: [],
     startOffset: 0,
     endOffset: 9,
     sizeBytes: 0,

@@ -205,6 +205,7 @@ export class SimBroker {
           groupId,
           epoch: 1,
           quarantined: false,
+          repairing: false,
         })),
         maxWaitMs: LIVENESS.intervalMs,
         commitMs: null,

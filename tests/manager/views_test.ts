@@ -106,6 +106,7 @@ Deno.test("status counts what each broker leads and hosts, with what the leader 
   const memory = {
     silentMs: (id: string) => id === "r-b1" ? 12 : null,
     commitMs: () => null,
+    repairing: () => new Map([[groupId, ["r-b3"]]]),
     led: (group: string) =>
       group === groupId ? { ...said, endOffset: 9, sizeBytes: 300 } : undefined,
   };
@@ -116,5 +117,6 @@ Deno.test("status counts what each broker leads and hosts, with what the leader 
   );
   const [first, second] = partitionStatuses(cluster.machine.state, memory);
   assertEquals([first.endOffset, first.sizeBytes, first.voters], [9, 300, voters]);
+  assertEquals([first.repairing, second.repairing], [["r-b3"], []]);
   assertEquals([second.leader, second.sizeBytes, second.voters], [null, 0, []]);
 });
