@@ -233,7 +233,7 @@ export class Broker {
       );
     }
     const { replica } = partition;
-    // Who asks has no replica that could lead: the others need not wait for its silence.
+    // The asker has no replica that could lead: the others need not wait until it is silent.
     if (replica.raft.leader === caller.replicaId) {
       replica.step({ kind: "peer_unreachable", peer: caller.replicaId });
     }

@@ -67,7 +67,7 @@ export function raftGroup({ groupId, epoch }: { groupId: string; epoch: number }
   return `${groupId}@${epoch}`;
 }
 
-/** Notes that stand for lost ones, from the name under which the log is or was stored. */
+/** Notes in place of lost ones, from the name under which the log is or was stored. */
 export function notesOfLost(group: string, replica: string): HostingNotes {
   const at = group.lastIndexOf("@");
   return {

@@ -131,7 +131,7 @@ export class Heartbeats {
       const before = news.length;
       for (const { groupId, epoch, quarantined } of hosted) {
         const partition = partitionOf(state, groupId);
-        // An earlier heartbeat may speak of a replica that was deleted since.
+        // An earlier heartbeat may list a replica that was deleted since.
         if (partition === null || assignmentVersion < partition.placedVersion) continue;
         const { placedVersion } = partition;
         const said = { groupId, epoch, replicaId, quarantined, placedVersion };

@@ -7,7 +7,7 @@
  * promised something in a term comes back in that term or a later one; and in the term itself its
  * log never ends before what it acknowledged to that term's leader. Each replica remembers the
  * newest promise that it received from each peer, in memory. A peer that opens its log asks for
- * that, and judges itself: a claim is true for ever, so it may come late, twice, or out of order.
+ * that, and judges itself: a claim stays true, so it may come late, twice, or out of order.
  */
 
 import type { LogId, Message, ReplicaId } from "../raft/types.ts";
@@ -49,7 +49,7 @@ export class Acknowledged {
     if (promise !== null && isHigher(promise, this.given)) this.given = promise;
   }
 
-  /** A message of a peer arrived. Tells whether the peer contradicts what it promised before. */
+  /** A message of a peer arrived. Returns whether it contradicts an earlier promise of that peer. */
   heard(message: Message): boolean {
     const promise = promiseIn(message);
     const known = this.received.get(message.from) ?? NONE;

@@ -55,7 +55,7 @@ export class Questions {
     this.acknowledged.sent(message);
   }
 
-  /** A member's message arrived: one that lacks what it acknowledged is told so. */
+  /** A member's message arrived; if it lacks what it acknowledged, the claim goes to it unasked. */
   heard(message: Message): void {
     if (this.acknowledged.heard(message)) this.answer(message.from);
   }

@@ -111,7 +111,7 @@ export function starvations(
   }));
 }
 
-/** One or two times in which somebody removes files of the victim, or puts old ones back. */
+/** One or two times in which files of the victim are removed, or old ones put back. */
 function handmade(seed: number, options: SimOptions, node: number): Fault[] {
   const { electionTimeoutMs, faultsMs, groups, nodes } = options;
   if (options.faultEveryMs === null || !mayLoseOne(nodes)) return [];

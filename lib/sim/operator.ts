@@ -66,7 +66,7 @@ export class Operator {
 
   /**
    * As `lib/broker/rebuilding.ts`: the group lets a quarantined replica go, and it begins anew.
-   * Tells whether that is under way.
+   * Returns whether that is under way.
    */
   private release(leader: Replica, group: number): boolean {
     const [node] = this.quarantined(group).filter(({ running, process }) =>

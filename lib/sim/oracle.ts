@@ -190,7 +190,7 @@ export class GroupOracle {
   begunAgain(id: ReplicaId): void {
     this.shown.delete(id);
     this.acknowledgements.delete(id);
-    // A vote of the former one still counts on the wire; the new one does not know of it.
+    // A vote of the former one still counts on the wire; the new one has no record of it.
     for (const key of this.votes.keys()) if (key.startsWith(`${id}/`)) this.formerVotes.add(key);
   }
 

@@ -319,7 +319,7 @@ Deno.test("files of a removed replica that are put back are set aside", () => {
   assert(again.disk.exists("set-aside-00000001/groups/00000002"));
 });
 
-Deno.test("a replica that the managers know and that is gone is held as fenced", () => {
+Deno.test("a replica that the managers have recorded and that is gone is held as fenced", () => {
   const opened = open(new JournalDisk(directoryWith()));
   const lost = { groupId: "g", epoch: 1, topic: "logs", partition: 0 };
   opened.hosting.recordLost(lost);

@@ -53,7 +53,7 @@ Deno.test("a quarantined replica, or a voter whose identity is gone, is no livin
   assertEquals(refusal({ voters: ["r-b1", "r-former", "r-b2"] }), null);
 });
 
-Deno.test("a second recovery of a partition is told that it goes on already", () => {
+Deno.test("a second recovery of a partition is refused: it goes on already", () => {
   const before = "it was recovered before and goes on in epoch 2: ";
   const alone = `${before}its only voter b3 is alive and sound`;
   assertEquals(refusal({ epoch: 2, voters: ["r-b3"] }), alone);
