@@ -230,12 +230,6 @@ export class Hosting {
     if (!same) identity.setGroups(groups);
   }
 
-  /** Makes a replica where there is none, durably, and opens it. Throws `disk_full`. */
-  create(beginning: Beginning): void {
-    this.make(beginning);
-    this.admit();
-  }
-
   /**
    * Makes the files of a replica, durably. It takes part after the next {@link admit}, which is one
    * write for all that were made before it. Throws `disk_full`.

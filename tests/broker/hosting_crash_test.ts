@@ -100,6 +100,11 @@ function beginning(groupId: string, more: Partial<Beginning> = {}): Beginning {
   };
 }
 
+function create({ hosting }: Opened, how: Beginning): void {
+  hosting.make(how);
+  hosting.admit();
+}
+
 /** The replica votes and acknowledges entries up to `last`, as after a sync. */
 function use({ hosting }: Opened, groupId: string, last: number): void {
   const { store } = hosting.get(groupId)!.partition!.replica;
@@ -162,7 +167,7 @@ async function crashEverywhere(
 /** A directory with a group `other` in use, and `g` as `prepare` makes it. */
 function directoryWith(prepare: (opened: Opened) => void = () => {}): Image {
   const opened = open(new JournalDisk());
-  opened.hosting.create(beginning("other"));
+  create(opened, beginning("other"));
   use(opened, "other", 3);
   prepare(opened);
   return opened.disk.image();
@@ -173,7 +178,7 @@ const rotten = new TrilogError("corrupt", "Cannot trust it: a test says so");
 Deno.test("a creation that a crash cuts short leaves nothing, or a replica that is blank", async () => {
   const seen = await crashEverywhere(directoryWith(), (opened, allow) => {
     allow("none", "blank");
-    opened.hosting.create(beginning("g"));
+    create(opened, beginning("g"));
     allow("blank");
   });
   assertEquals([...seen].sort(), ["blank", "none"]);
@@ -181,7 +186,7 @@ Deno.test("a creation that a crash cuts short leaves nothing, or a replica that 
 
 Deno.test("what a replica acknowledged is there after every crash, or the replica is fenced", async () => {
   const used = directoryWith((opened) => {
-    opened.hosting.create(beginning("g"));
+    create(opened, beginning("g"));
     use(opened, "g", 5);
   });
   const seen = await crashEverywhere(used, ({ hosting }, allow) => {
@@ -194,7 +199,7 @@ Deno.test("what a replica acknowledged is there after every crash, or the replic
 
 Deno.test("a fenced replica begins again in one step: before it is fenced, after it is blank", async () => {
   const fenced = directoryWith((opened) => {
-    opened.hosting.create(beginning("g"));
+    create(opened, beginning("g"));
     use(opened, "g", 5);
     opened.hosting.fence(opened.hosting.get("g")!, rotten);
   });
@@ -209,7 +214,7 @@ Deno.test("a fenced replica begins again in one step: before it is fenced, after
 
 Deno.test("a removal that a crash cuts short is finished, and never begins the group again", async () => {
   const used = directoryWith((opened) => {
-    opened.hosting.create(beginning("g"));
+    create(opened, beginning("g"));
     use(opened, "g", 5);
   });
   const seen = await crashEverywhere(used, ({ hosting }, allow) => {
@@ -222,7 +227,7 @@ Deno.test("a removal that a crash cuts short is finished, and never begins the g
 
 Deno.test("an epoch that is given up is there or set aside after every crash", async () => {
   const used = directoryWith((opened) => {
-    opened.hosting.create(beginning("g"));
+    create(opened, beginning("g"));
     use(opened, "g", 5);
   });
   await crashEverywhere(used, ({ hosting }, allow) => {
@@ -234,7 +239,7 @@ Deno.test("an epoch that is given up is there or set aside after every crash", a
 
 Deno.test("the next epoch's copy counts from one moment on", async () => {
   const used = directoryWith((opened) => {
-    opened.hosting.create(beginning("g"));
+    create(opened, beginning("g"));
     use(opened, "g", 5);
   });
   const seen = await crashEverywhere(used, async ({ hosting }, allow) => {
@@ -259,7 +264,7 @@ function without(image: Image, gone: (path: string) => boolean): Image {
 
 Deno.test("a named group whose directory, log or notes are gone is fenced, at every later start", () => {
   const used = directoryWith((opened) => {
-    opened.hosting.create(beginning("g"));
+    create(opened, beginning("g"));
     use(opened, "g", 5);
   });
   const inside = (path: string) => path.startsWith("groups/00000002/");
@@ -285,12 +290,12 @@ Deno.test("a named group whose directory, log or notes are gone is fenced, at ev
 
 Deno.test("another replica's directory is set aside, and the group that was there is fenced", () => {
   const used = directoryWith((opened) => {
-    opened.hosting.create(beginning("g"));
+    create(opened, beginning("g"));
     use(opened, "g", 5);
   });
   const foreign = open(new JournalDisk(), "b2", "r2");
   for (const groupId of ["other", "g", "third"]) {
-    foreign.hosting.create(beginning(groupId));
+    create(foreign, beginning(groupId));
     use(foreign, groupId, 2);
   }
   const image = new Map([...used].filter(([path]) => !path.startsWith("groups/")));
@@ -310,7 +315,7 @@ Deno.test("another replica's directory is set aside, and the group that was ther
 
 Deno.test("files of a removed replica that are put back are set aside", () => {
   const opened = open(new JournalDisk(directoryWith()));
-  opened.hosting.create(beginning("g"));
+  create(opened, beginning("g"));
   use(opened, "g", 5);
   const copy = [...opened.disk.image()].filter(([path]) => path.startsWith("groups/00000002/"));
   opened.hosting.delete(opened.hosting.get("g")!);
@@ -328,7 +333,7 @@ Deno.test("a replica that the managers have recorded and that is gone is held as
 
 Deno.test("a directory of format version 1 names its groups at its first start", () => {
   const used = directoryWith((opened) => {
-    opened.hosting.create(beginning("g"));
+    create(opened, beginning("g"));
     use(opened, "g", 5);
   });
   const { replicaId, name, cluster, startCounter } = readIdentity(new JournalDisk(used))!;
