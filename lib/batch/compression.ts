@@ -5,7 +5,7 @@
  * do not check what they read.
  */
 
-import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import * as zlib from "node:zlib";
 import { TrilogError } from "../base/errors.ts";
 import { invalidBatch } from "./varint.ts";
 
@@ -36,9 +36,10 @@ export function compress(compression: Compression, bytes: Uint8Array): Uint8Arra
     case "none":
       return bytes;
     case "gzip":
-      return gzipSync(bytes);
+      return zlib.gzipSync(bytes);
     case "zstd":
-      return zstdCompressSync(bytes);
+      requireZstd();
+      return zlib.zstdCompressSync(bytes);
   }
 }
 
@@ -54,14 +55,22 @@ export function decompress(
       case "none":
         return bytes;
       case "gzip":
-        return plain(gunzipSync(bytes, options));
+        return plain(zlib.gunzipSync(bytes, options));
       case "zstd":
-        return plain(zstdDecompressSync(bytes, options));
+        requireZstd();
+        return plain(zlib.zstdDecompressSync(bytes, options));
     }
   } catch (thrown) {
     if (thrown instanceof TrilogError) throw thrown;
     throw invalidBatch(`its ${compression} data cannot be decompressed`, thrown);
   }
+}
+
+/** Node.js has zstd from 22.15 on only. */
+function requireZstd(): void {
+  if ("zstdCompressSync" in zlib) return;
+  const state = "this runtime has no zstd";
+  throw new TrilogError("invalid_argument", `Cannot use compression zstd: ${state}`);
 }
 
 /** The runtime's buffers cut and compare otherwise than the arrays that all else here uses. */

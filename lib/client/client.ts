@@ -40,7 +40,11 @@ export interface ClientOptions {
   readonly random?: Random;
   /** Makes the ids by which repeated changes are recognised, where the system's do not serve. */
   readonly newRequestId?: () => string;
-  /** The machine's network, where it is not given. */
+  /**
+   * The machine's network, where it is not given.
+   *
+   * @internal
+   */
   readonly sockets?: Sockets;
 }
 

@@ -7,6 +7,7 @@
 
 import { Backoff } from "../base/backoff.ts";
 import { sleep, type Timer } from "../base/clock.ts";
+import { deferred } from "../base/deferred.ts";
 import { type ErrorCode, toTrilogError, TrilogError } from "../base/errors.ts";
 import type { BatchRecord } from "../batch/batch_reader.ts";
 import type { PartitionRequest } from "./access.ts";
@@ -394,7 +395,7 @@ export class ConsumedPartition {
 
   /** What `work` comes to, or null where a seek or the end comes first. */
   private async unlessWoken<T>(work: Promise<T>): Promise<T | null> {
-    const { promise, resolve, reject } = Promise.withResolvers<T | null>();
+    const { promise, resolve, reject } = deferred<T | null>();
     this.wake = () => resolve(null);
     work.then(resolve, reject);
     try {

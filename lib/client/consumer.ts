@@ -351,6 +351,7 @@ export class Consumer implements AsyncIterable<Message> {
     return placesOf([...this.partitions.values()].filter(({ isRevoked }) => !isRevoked));
   }
 
+  /** The assigned partitions at these places. */
   private find(act: string, places: readonly TopicPartition[]): ConsumedPartition[] {
     return places.map(({ topic, partition }) => {
       const found = [...this.partitions.values()].find((one) =>

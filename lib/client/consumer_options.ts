@@ -6,8 +6,9 @@ import type { AssignmentStrategy } from "./protocol.ts";
 
 /** A partition by its place. */
 export interface TopicPartition {
+  /** Name of its topic. */
   readonly topic: string;
-  /** From 0. */
+  /** Its number, from 0. */
   readonly partition: number;
 }
 

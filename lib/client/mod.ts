@@ -15,17 +15,15 @@
  * const bootstrap = Deno.env.get("TRILOG_BOOTSTRAP") ?? "127.0.0.1:9001";
  * const client = await Client.connect({ bootstrap: bootstrap.split(",") });
  * const producer = client.producer({ compression: "gzip" });
- * const bytes = (text: string) => new TextEncoder().encode(text);
  *
- * // One at a time, with the place where it stands:
- * const { partition, offset } = await producer.send("orders", { value: bytes("one apple") });
+ * // One at a time, with the place where it stands; keys and values are bytes, or text as UTF-8:
+ * const { partition, offset } = await producer.send("orders", { value: "one apple" });
  * console.log(`it is message ${offset} of partition ${partition}`);
  *
  * // Many: they travel together in batches, those of one key in order.
  * for (let count = 1; count <= 1_000; count += 1) {
  *   await producer.ready(); // waits where more would be buffered than is good
- *   const value = bytes(`${count} pears`);
- *   producer.send("orders", { key: bytes("alice"), value }).catch(console.error);
+ *   producer.send("orders", { key: "alice", value: `${count} pears` }).catch(console.error);
  * }
  * await producer.stop(); // waits until all is delivered
  * client.close();
@@ -56,8 +54,10 @@
  * }
  * ```
  *
- * By default what is done is committed about every second. Who must not see a message again after
- * a crash stores what came of it and commits himself:
+ * By default what is done is committed about every second, and when a partition goes to another
+ * member. A program that must not see a message again after a crash stores its result and commits
+ * by itself. An `instanceId` gives a member that restarts its partitions back, and the listeners
+ * say which partitions come and go:
  *
  * ```ts
  * import { Client } from "trilog/client";
@@ -67,6 +67,8 @@
  * const consumer = client.consumer("audit", ["orders"], {
  *   autoCommit: false,
  *   onBehind: "earliest", // where retention was faster, go on with what there is
+ *   instanceId: "auditor-1",
+ *   onAssigned: (partitions) => console.log("reading", partitions.length, "partitions"),
  * });
  * const stored = new Map<string, Uint8Array | null>();
  * for await (const { topic, partition, messages } of consumer.batches()) {
@@ -74,7 +76,7 @@
  *   await consumer.commit(); // rejects where another member has the partition by now
  *   if (stored.size >= 10) break;
  * }
- * await consumer.stop();
+ * await consumer.stop({ leave: true }); // without it, its partitions wait for the next auditor-1
  * client.close();
  * ```
  *

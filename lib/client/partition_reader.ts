@@ -109,6 +109,7 @@ export class PartitionReader implements AsyncIterable<Message> {
     return this.fetched(records, answer);
   }
 
+  /** What a call of {@link next} gives. */
   private fetched(
     records: readonly BatchRecord[],
     { startOffset, endOffset }: FetchAnswer,
@@ -167,6 +168,7 @@ export class PartitionReader implements AsyncIterable<Message> {
     return await this.request(fetchMethod, request, maxWaitMs);
   }
 
+  /** One request, repeated until a broker has answered or the patience is over. */
   private async request<Request extends PartitionRequest, Answer>(
     method: Method<Request, Answer>,
     request: Omit<Request, keyof PartitionRequest>,

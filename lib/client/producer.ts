@@ -4,6 +4,7 @@
  * recognised by the partition and an acknowledged message stands in the log exactly once.
  */
 
+import { deferred } from "../base/deferred.ts";
 import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { type Compression, compressions } from "../batch/compression.ts";
@@ -91,7 +92,7 @@ export class Producer {
    */
   async send(topic: string, message: OutgoingMessage): Promise<Delivered> {
     this.refuseWhenStopping();
-    const { promise, resolve, reject } = Promise.withResolvers<Delivered>();
+    const { promise, resolve, reject } = deferred<Delivered>();
     const add = () =>
       this.add(topic, message, (error, delivered) => {
         if (delivered !== null) resolve(delivered);

@@ -1,6 +1,7 @@
 /** Calls a program's listeners to partitions that come and go, one call at a time. */
 
 import type { Clock } from "../base/clock.ts";
+import { deferred } from "../base/deferred.ts";
 import type { PartitionListener, TopicPartition } from "./consumer_options.ts";
 
 export interface Listeners {
@@ -38,7 +39,7 @@ export class RebalanceListeners {
   ): Promise<void> {
     const heard = this.revoked(places) ?? this.calls;
     if (heard === null) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
+    const { promise, resolve } = deferred<void>();
     const timer = clock.after(longestMs, resolve);
     heard.then(resolve);
     await promise;

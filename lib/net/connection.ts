@@ -5,6 +5,7 @@
 
 import { InvariantError } from "../base/assert.ts";
 import type { Clock, Timer } from "../base/clock.ts";
+import { deferred } from "../base/deferred.ts";
 import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import type { Packable } from "../base/msgpack.ts";
@@ -57,7 +58,7 @@ export class Connection {
   private writingBytes = 0;
   private appended = 0;
   private handedOver = 0;
-  private readonly gone = Promise.withResolvers<void>();
+  private readonly gone = deferred<void>();
   private waiters: { readonly belowBytes: number; readonly resolve: () => void }[] = [];
 
   constructor(private readonly options: ConnectionOptions) {

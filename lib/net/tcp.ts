@@ -36,7 +36,9 @@ export const tcpSockets: Sockets = { connect: connectTcp, listen: listenTcp };
 
 /** Connects to `host:port`. Rejects with what the system says; see {@link isRefusal}. */
 export async function connectTcp(address: string): Promise<Socket> {
-  const socket = await Deno.connect(parseAddress(address));
+  const where = parseAddress(address);
+  if (typeof Deno === "undefined") return await (await import("./tcp_node.ts")).connectNode(where);
+  const socket = await Deno.connect(where);
   socket.setNoDelay(true);
   return socket;
 }
@@ -73,10 +75,21 @@ function bind(wanted: { hostname: string; port: number }, address: string): Deno
   }
 }
 
-/** Names of the runtime's errors for an address or connection without a process behind it. */
-const REFUSALS = ["ConnectionRefused", "ConnectionReset", "BrokenPipe"];
+/**
+ * Names (Deno) and codes (Node.js) of the runtime's errors for an address or connection without a
+ * process behind it.
+ */
+const REFUSALS: readonly unknown[] = [
+  "ConnectionRefused",
+  "ConnectionReset",
+  "BrokenPipe",
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EPIPE",
+];
 
 /** Whether a connect, read or write failed because no process is there (any more). */
 export function isRefusal(thrown: unknown): boolean {
-  return thrown instanceof Error && REFUSALS.includes(thrown.name);
+  if (!(thrown instanceof Error)) return false;
+  return REFUSALS.includes(thrown.name) || REFUSALS.includes((thrown as { code?: unknown }).code);
 }
