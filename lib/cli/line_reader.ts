@@ -1,5 +1,6 @@
 /** Lines typed at a terminal: the thin driver between a raw terminal and the line editor. */
 
+import { unlessAborted } from "../base/abort.ts";
 import { TrilogError } from "../base/errors.ts";
 import { type EditorAction, type EditorOptions, LineEditor } from "./editor.ts";
 import { type Key, KeyDecoder } from "./keys.ts";
@@ -21,7 +22,7 @@ export class LineReader {
   private prompt = "";
   /** Kept, for a read cannot be taken back when the signal comes first. */
   private pendingRead: Promise<ReadableStreamReadResult<Uint8Array>> | null = null;
-  private readonly aborted: Promise<null>;
+  private readonly signal: AbortSignal;
 
   /** `signal` ends the line being typed and all later ones, as the end of input does. */
   constructor(
@@ -30,11 +31,7 @@ export class LineReader {
   ) {
     this.editor = new LineEditor(options);
     this.reader = terminal.stdin.getReader();
-    const { signal } = options;
-    this.aborted = new Promise((resolve) => {
-      if (signal?.aborted) resolve(null);
-      signal?.addEventListener("abort", () => resolve(null), { once: true });
-    });
+    this.signal = options.signal ?? new AbortController().signal;
   }
 
   /**
@@ -82,7 +79,7 @@ export class LineReader {
   private async readKey(): Promise<Key | null> {
     while (this.waiting.length === 0) {
       this.pendingRead ??= this.reader.read();
-      const result = await Promise.race([this.aborted, this.pendingRead]);
+      const result = await unlessAborted(this.pendingRead, this.signal);
       if (result === null || result.done) return null;
       this.pendingRead = null;
       this.waiting.push(...this.decoder.decode(result.value));

@@ -17,7 +17,7 @@ import {
 } from "./consumer_options.ts";
 import { GroupMembership, type ManagersAccess } from "./group_membership.ts";
 import { type Message, type MessageBatch, messageOf } from "./message.ts";
-import { wholeOption } from "./options.ts";
+import { nameOption, wholeOption } from "./options.ts";
 import type { GroupAssignment } from "./protocol.ts";
 import { RebalanceListeners } from "./rebalance_listeners.ts";
 
@@ -64,6 +64,8 @@ export class Consumer implements AsyncIterable<Message> {
     readonly topics: readonly string[],
     options: ConsumerOptions = {},
   ) {
+    nameOption("group", group);
+    for (const topic of topics) nameOption("topics", topic);
     this.hasEnd = options.until !== undefined;
     this.settings = consumerSettings(options);
     this.listeners = new RebalanceListeners(options, (error) => this.fault(error));

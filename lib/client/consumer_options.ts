@@ -1,7 +1,14 @@
 /** What a program says about how its consumer works. */
 
 import { limits } from "../base/limits.ts";
-import { choiceOption, durationOption, numberOption, wholeOption } from "./options.ts";
+import {
+  choiceOption,
+  durationOption,
+  labelOption,
+  nameOption,
+  numberOption,
+  wholeOption,
+} from "./options.ts";
 import type { AssignmentStrategy } from "./protocol.ts";
 
 /** A partition by its place. */
@@ -52,7 +59,7 @@ export interface ConsumerOptions {
   readonly maxBytes?: number;
   /** Time without any answer after which consuming fails, in milliseconds. Default: never. */
   readonly patienceMs?: number;
-  /** Name of this program, for `group describe`. Default empty. */
+  /** Name of this program without spaces, for `group describe`. Default empty. */
   readonly name?: string;
   /**
    * A name of this member that is its own in the group, such as `worker-3`. A consumer that starts
@@ -98,6 +105,7 @@ const MAX_BYTES = 256 * 1024;
 
 /** Throws `invalid_argument` for what cannot be used. */
 export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
+  const { instanceId } = options;
   const sessionTimeoutMs = options.sessionTimeoutMs ?? SESSION_MS;
   return {
     from: choiceOption("from", options.from ?? "earliest", ["earliest", "latest"]),
@@ -109,8 +117,8 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
     revokeMs: durationOption("revokeMs", options.revokeMs ?? REVOKE_MS, 0),
     maxBytes: wholeOption("maxBytes", options.maxBytes ?? MAX_BYTES, 1),
     patienceMs: numberOption("patienceMs", options.patienceMs ?? Infinity, 0),
-    name: options.name ?? "",
-    instanceId: options.instanceId ?? null,
+    name: labelOption("name", options.name ?? ""),
+    instanceId: instanceId === undefined ? null : nameOption("instanceId", instanceId),
     until: options.until ?? (() => Infinity),
   };
 }

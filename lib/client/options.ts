@@ -1,6 +1,7 @@
 /** Checks of what programs pass to the library; a wrong option is named at once. */
 
 import { TrilogError } from "../base/errors.ts";
+import { isValidName } from "../base/limits.ts";
 import { parseAddress } from "../net/address.ts";
 
 /** Timers of the system take 31 bits; a longer one would fire at once. */
@@ -31,6 +32,19 @@ export function choiceOption<T extends string>(
 ): T {
   if (choices.includes(value)) return value;
   throw invalidOption(name, value, `one of ${choices.join(", ")}`);
+}
+
+/** `value` where it may name a topic, a group or an instance; throws `invalid_argument`. */
+export function nameOption(name: string, value: string): string {
+  if (isValidName(value)) return value;
+  const form = "a name of 1 to 249 letters, digits, dots, underscores and dashes";
+  throw invalidOption(name, value, form);
+}
+
+/** `value` where it is printable text without spaces, or empty; throws `invalid_argument`. */
+export function labelOption(name: string, value: string): string {
+  if (typeof value === "string" && /^[!-~]{0,249}$/.test(value)) return value;
+  throw invalidOption(name, value, "up to 249 printable characters without spaces");
 }
 
 /** `addresses` where they are one `host:port` or more; throws `invalid_argument`. */

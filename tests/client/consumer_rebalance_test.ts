@@ -316,6 +316,8 @@ Deno.test("arguments that cannot be used are refused by name", async () => {
     { onBehind: "skip" },
     { strategy: "fair" },
     { autoCommitMs: 0 },
+    { instanceId: "no name" },
+    { name: "two words" },
   ];
   for (const options of wrong) {
     const error = assertThrows(() => world.join(["t"], options as { maxBytes: number }));
@@ -323,6 +325,7 @@ Deno.test("arguments that cannot be used are refused by name", async () => {
     assert(error.message.includes(Object.keys(options)[0]), error.message);
   }
   const { consumer } = world.join(["t"]);
+  assertThrows(() => world.join(["../t"]), TrilogError, "topics");
   const error = await assertRejects(() => consumer.nextBatch(0), TrilogError);
   assertEquals(error.code, "invalid_argument");
   await world.end();
