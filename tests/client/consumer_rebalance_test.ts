@@ -6,50 +6,33 @@ import { textOf } from "../../lib/base/bytes.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
 import type { TopicPartition } from "../../lib/client/consumer_options.ts";
 import { deleteTopicMethod } from "../../lib/client/protocol.ts";
-import { type Member, World } from "./consumer_world.ts";
+import { produceTo, repeatedBy, World, worldWith } from "./consumer_world.ts";
 
 const second = 1_000;
 /** No commit tick comes within a test. */
 const NO_TICK = { autoCommitMs: 3_600 * second } as const;
 
-async function worldWith(partitions: number, seed = 1): Promise<World> {
-  const world = await World.create(seed);
-  await world.createTopic("t", partitions);
-  return world;
-}
-
-function produce(world: World, partition: number, first: number, count: number): void {
-  const values = Array.from({ length: count }, (_, at) => `${partition}:${first + at}`);
-  world.partition("t", partition).produce(...values);
-}
-
 function numbersOf(places: readonly TopicPartition[]): number[] {
   return places.map(({ partition }) => partition);
-}
-
-/** Values that were handed out more than once, by all members together. */
-function repeatedBy(...members: readonly Member[]): string[] {
-  const values = members.flatMap(({ values }) => values).sort();
-  return values.filter((value, at) => value === values[at - 1]);
 }
 
 /** A group that stands at offset 5 of partition 0, where retention dropped up to offset 10. */
 async function worldBehind(partitions: number): Promise<World> {
   const world = await worldWith(partitions);
-  produce(world, 0, 0, 5);
+  produceTo(world, 0, 0, 5);
   const first = world.join(["t"]);
   first.iterate();
   await world.pass(second);
   await world.settle(first.consumer.stop());
-  produce(world, 0, 5, 5);
-  produce(world, 0, 10, 5);
+  produceTo(world, 0, 5, 5);
+  produceTo(world, 0, 10, 5);
   world.partition("t", 0).trim();
   return world;
 }
 
 Deno.test("a partition that fails is heard of within a second, whatever backlog another has", async () => {
   const world = await worldBehind(2);
-  produce(world, 1, 0, 1_000);
+  produceTo(world, 1, 0, 1_000);
   const member = world.join(["t"]);
   member.iterate(() => sleep(world.clock, 100));
   const startedMs = world.clock.monotonicMs();
@@ -63,7 +46,7 @@ Deno.test("a partition that fails is heard of within a second, whatever backlog 
   await world.until("the backlog", () => ofOther() === 1_000);
   assertEquals(member.seen.filter(({ partition }) => partition === 0).length, 0);
   assertEquals(member.end, null, "it is heard of once");
-  produce(world, 1, 1_000, 1);
+  produceTo(world, 1, 1_000, 1);
   await world.pass(second);
   assertEquals(member.values.at(-1), "1:1000", "the other partition goes on");
   member.consumer.seek("t", 0, 10);
@@ -75,7 +58,7 @@ Deno.test("a partition that fails is heard of within a second, whatever backlog 
 
 Deno.test("a rebalance in peace repeats nothing, and does not wait for the next commit tick", async () => {
   const world = await worldWith(4);
-  for (let partition = 0; partition < 4; partition += 1) produce(world, partition, 0, 250);
+  for (let partition = 0; partition < 4; partition += 1) produceTo(world, partition, 0, 250);
   const first = world.join(["t"], NO_TICK);
   first.iterate();
   await world.until("all messages", () => first.seen.length === 1_000);
@@ -83,7 +66,7 @@ Deno.test("a rebalance in peace repeats nothing, and does not wait for the next 
   late.iterate();
   await world.pass(second);
   assertEquals([first.assigned.length, late.assigned.length], [2, 2], "it took less than a second");
-  for (let partition = 0; partition < 4; partition += 1) produce(world, partition, 250, 10);
+  for (let partition = 0; partition < 4; partition += 1) produceTo(world, partition, 250, 10);
   await world.pass(second);
   assertEquals(repeatedBy(first, late), []);
   assertEquals(first.seen.length + late.seen.length, 1_040);
@@ -92,8 +75,8 @@ Deno.test("a rebalance in peace repeats nothing, and does not wait for the next 
 
 Deno.test("a message in hand when its partition is to go is committed once it is done", async () => {
   const world = await worldWith(2);
-  produce(world, 0, 0, 20);
-  produce(world, 1, 0, 20);
+  produceTo(world, 0, 0, 20);
+  produceTo(world, 1, 0, 20);
   const first = world.join(["t"], NO_TICK);
   first.iterate(() => sleep(first.process.clock, 300));
   await world.pass(second);
@@ -110,8 +93,8 @@ Deno.test("a message in hand when its partition is to go is committed once it is
 
 Deno.test("a commit whose answers are lost while its partition is to go is repeated until it is done", async () => {
   const world = await worldWith(2);
-  produce(world, 0, 0, 50);
-  produce(world, 1, 0, 50);
+  produceTo(world, 0, 0, 50);
+  produceTo(world, 1, 0, 50);
   const first = world.join(["t"], { ...NO_TICK, revokeMs: 60 * second });
   first.iterate();
   await world.pass(second);
@@ -127,8 +110,8 @@ Deno.test("a commit whose answers are lost while its partition is to go is repea
 
 Deno.test("listeners hear of partitions before their first message and before they go", async () => {
   const world = await worldWith(2);
-  produce(world, 0, 0, 3);
-  produce(world, 1, 0, 3);
+  produceTo(world, 0, 0, 3);
+  produceTo(world, 1, 0, 3);
   const heard: string[] = [];
   const first = world.join(["t"], {
     autoCommit: false,
@@ -180,7 +163,7 @@ Deno.test("partitions that are another member's already are lost, not revoked", 
 
 Deno.test("what a listener throws is heard of once, and the partitions come and go all the same", async () => {
   const world = await worldWith(1);
-  produce(world, 0, 0, 3);
+  produceTo(world, 0, 0, 3);
   const own = new Error("a fault of the program");
   const member = world.join(["t"], {
     onAssigned: () => {
@@ -221,8 +204,8 @@ Deno.test("a paused partition hands out nothing and stays; resumed it goes on wh
   await world.pass(second);
   member.consumer.pause([{ topic: "t", partition: 0 }]);
   assertEquals(numbersOf(member.consumer.paused), [0]);
-  produce(world, 0, 0, 10);
-  produce(world, 1, 0, 10);
+  produceTo(world, 0, 0, 10);
+  produceTo(world, 1, 0, 10);
   await world.pass(30 * second);
   assertEquals([...new Set(member.seen.map(({ partition }) => partition))], [1]);
   assertEquals(member.assigned.length, 2);
@@ -238,7 +221,7 @@ Deno.test("a paused partition hands out nothing and stays; resumed it goes on wh
 
 Deno.test("a seek forward skips and is committed, a seek back repeats and commits no less", async () => {
   const world = await worldWith(1);
-  produce(world, 0, 0, 10);
+  produceTo(world, 0, 0, 10);
   const member = world.join(["t"]);
   member.iterate();
   await world.pass(second);
@@ -247,7 +230,7 @@ Deno.test("a seek forward skips and is committed, a seek back repeats and commit
   assertEquals(member.values.slice(10), [4, 5, 6, 7, 8, 9].map((at) => `0:${at}`));
   assertEquals(world.partition("t", 0).committed(), 10);
   member.consumer.pause();
-  produce(world, 0, 10, 10);
+  produceTo(world, 0, 10, 10);
   await world.pass(second);
   member.consumer.seek("t", 0, 18);
   await world.pass(2 * second);
@@ -262,7 +245,7 @@ Deno.test("a seek forward skips and is committed, a seek back repeats and commit
 
 Deno.test("a seek while a message is in hand counts it as done and hands out from there", async () => {
   const world = await worldWith(1);
-  produce(world, 0, 0, 10);
+  produceTo(world, 0, 0, 10);
   const { consumer } = world.join(["t"]);
   const next = async () => textOf((await world.settle(consumer.next()))!.value!);
   assertEquals(await next(), "0:0");
@@ -275,8 +258,8 @@ Deno.test("a seek while a message is in hand counts it as done and hands out fro
 
 Deno.test("onAssigned may seek, so that a program keeps its own positions", async () => {
   const world = await worldWith(2);
-  produce(world, 0, 0, 10);
-  produce(world, 1, 0, 10);
+  produceTo(world, 0, 0, 10);
+  produceTo(world, 1, 0, 10);
   const member = world.join(["t"], {
     onAssigned: (partitions) => {
       for (const { topic, partition } of partitions) member.consumer.seek(topic, partition, 8);
@@ -292,7 +275,7 @@ Deno.test("onAssigned may seek, so that a program keeps its own positions", asyn
 
 Deno.test("a consumer with an end does not end while a partition is paused before it", async () => {
   const world = await worldWith(1);
-  produce(world, 0, 0, 3);
+  produceTo(world, 0, 0, 3);
   const member = world.join(["t"], {
     until: () => 3,
     onAssigned: () => sleep(world.clock, 1),

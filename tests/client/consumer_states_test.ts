@@ -3,27 +3,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { sleep } from "../../lib/base/clock.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
-import { type Member, World } from "./consumer_world.ts";
+import { produceToAll, repeatedBy, World, worldWith } from "./consumer_world.ts";
 
 const second = 1_000;
-
-async function worldWith(partitions: number): Promise<World> {
-  const world = await World.create();
-  await world.createTopic("t", partitions);
-  return world;
-}
-
-function produce(world: World, partitions: number, first: number, count: number): void {
-  for (let partition = 0; partition < partitions; partition += 1) {
-    const values = Array.from({ length: count }, (_, at) => `${partition}:${first + at}`);
-    world.partition("t", partition).produce(...values);
-  }
-}
-
-function repeatedBy(...members: readonly Member[]): string[] {
-  const values = members.flatMap(({ values }) => values).sort();
-  return values.filter((value, at) => value === values[at - 1]);
-}
 
 /** Loses the answers of the first `count` requests of a method; says how many it lost. */
 function loseFirst(world: World, method: string, count: number): () => number {
@@ -44,7 +26,7 @@ function claimsOf(world: World, partitions: number): number[] {
 
 Deno.test("joining: a join whose answer is lost is repeated under the same name", async () => {
   const world = await worldWith(1);
-  produce(world, 1, 0, 3);
+  produceToAll(world, 1, 0, 3);
   const lost = loseFirst(world, "manager.join_group", 2);
   const member = world.join(["t"]);
   member.iterate();
@@ -76,7 +58,7 @@ Deno.test("joining: a consumer that was never asked for a message joins nothing"
 
 Deno.test("assigned: a claim whose answer is lost is repeated, and nothing is skipped", async () => {
   const world = await worldWith(1);
-  produce(world, 1, 0, 3);
+  produceToAll(world, 1, 0, 3);
   const lost = loseFirst(world, "broker.claim", 2);
   const member = world.join(["t"]);
   member.iterate();
@@ -100,7 +82,7 @@ Deno.test("assigned: lost heartbeats within the session change nothing", async (
 
 Deno.test("revoking: a partition that comes back before it was released goes on where it was", async () => {
   const world = await worldWith(2);
-  produce(world, 2, 0, 4);
+  produceToAll(world, 2, 0, 4);
   const first = world.join(["t"], { autoCommit: false, revokeMs: 60 * second });
   first.iterate();
   await world.until("the messages", () => first.seen.length === 8);
@@ -108,7 +90,7 @@ Deno.test("revoking: a partition that comes back before it was released goes on 
   late.iterate();
   await world.pass(second);
   assertEquals([first.assigned.length, late.assigned.length], [2, 0], "nothing is committed");
-  produce(world, 2, 4, 1);
+  produceToAll(world, 2, 4, 1);
   await world.pass(second);
   assertEquals(first.seen.length, 9, "the revoked one hands out nothing");
   await world.settle(late.consumer.stop());
@@ -119,7 +101,7 @@ Deno.test("revoking: a partition that comes back before it was released goes on 
 
 Deno.test("revoking: a release whose answer is lost is told again by the next heartbeat", async () => {
   const world = await worldWith(2);
-  produce(world, 2, 0, 4);
+  produceToAll(world, 2, 0, 4);
   const first = world.join(["t"]);
   first.iterate();
   await world.until("the messages", () => first.seen.length === 8);
@@ -128,7 +110,7 @@ Deno.test("revoking: a release whose answer is lost is told again by the next he
   late.iterate();
   await world.until("the move", () => late.assigned.length === 1 && first.assigned.length === 1);
   world.loses = () => false;
-  produce(world, 2, 4, 4);
+  produceToAll(world, 2, 4, 4);
   await world.until("all messages", () => first.seen.length + late.seen.length >= 16);
   assertEquals(repeatedBy(first, late), []);
   await world.end();
@@ -136,7 +118,7 @@ Deno.test("revoking: a release whose answer is lost is told again by the next he
 
 Deno.test("revoking: a program that does not come back in time loses the partition after revokeMs", async () => {
   const world = await worldWith(2);
-  produce(world, 2, 0, 4);
+  produceToAll(world, 2, 0, 4);
   const first = world.join(["t"], { revokeMs: second });
   // One message is in hand for good.
   await world.settle(first.consumer.next());
@@ -149,7 +131,7 @@ Deno.test("revoking: a program that does not come back in time loses the partiti
 
 Deno.test("fenced: a partition's fence is heard of before the managers say anything", async () => {
   const world = await worldWith(1);
-  produce(world, 1, 0, 4);
+  produceToAll(world, 1, 0, 4);
   const member = world.join(["t"], { autoCommit: false });
   member.iterate();
   await world.until("the messages", () => member.seen.length === 4);
@@ -162,7 +144,7 @@ Deno.test("fenced: a partition's fence is heard of before the managers say anyth
 
 Deno.test("left: a leave whose answer is lost has left, and stop ends all the same", async () => {
   const world = await worldWith(1);
-  produce(world, 1, 0, 4);
+  produceToAll(world, 1, 0, 4);
   const member = world.join(["t"]);
   member.iterate();
   await world.until("the messages", () => member.seen.length === 4);
@@ -174,7 +156,7 @@ Deno.test("left: a leave whose answer is lost has left, and stop ends all the sa
 
 Deno.test("left: where the commit at the end fails, stop says so and has left", async () => {
   const world = await worldWith(1);
-  produce(world, 1, 0, 4);
+  produceToAll(world, 1, 0, 4);
   const member = world.join(["t"]);
   member.iterate();
   await world.until("the messages", () => member.seen.length === 4);
@@ -193,7 +175,7 @@ Deno.test("left: where the commit at the end fails, stop says so and has left", 
 
 Deno.test("left: nothing of a consumer that was stopped waits for anything any more", async () => {
   const world = await worldWith(2);
-  produce(world, 2, 0, 4);
+  produceToAll(world, 2, 0, 4);
   const member = world.join(["t"]);
   member.iterate();
   await world.pass(second);
@@ -207,7 +189,7 @@ Deno.test("left: nothing of a consumer that was stopped waits for anything any m
 
 Deno.test("an instance that restarts takes its partitions back, and nobody else's move", async () => {
   const world = await worldWith(4);
-  produce(world, 4, 0, 10);
+  produceToAll(world, 4, 0, 10);
   const first = world.join(["t"], { instanceId: "one" });
   const other = world.join(["t"], { instanceId: "two" });
   first.iterate();
@@ -221,7 +203,7 @@ Deno.test("an instance that restarts takes its partitions back, and nobody else'
   assertEquals(other.assigned, others, "its place is kept");
   const again = world.join(["t"], { instanceId: "one" });
   again.iterate();
-  produce(world, 4, 10, 5);
+  produceToAll(world, 4, 10, 5);
   await world.until("the new messages", () => again.seen.length + other.seen.length >= 30);
   assertEquals([again.assigned, other.assigned], [own, others]);
   assertEquals(repeatedBy(first, again, other), []);
@@ -261,7 +243,7 @@ Deno.test("an instance that leaves for good is told so, and gives its partitions
 Deno.test("fenced: of two processes with one instance the older one ends, however long it slept", async () => {
   for (const sleptMs of [0, 5 * second]) {
     const world = await worldWith(2);
-    produce(world, 2, 0, 5);
+    produceToAll(world, 2, 0, 5);
     const options = { instanceId: "one", sessionTimeoutMs: 3 * second };
     const older = world.join(["t"], options);
     older.iterate();
@@ -295,7 +277,7 @@ Deno.test("an instance whose process was paused past its session comes back unde
   await world.pass(5 * second);
   assertEquals(membersOf(world), []);
   member.process.goOn();
-  produce(world, 1, 0, 3);
+  produceToAll(world, 1, 0, 3);
   await world.until("the messages", () => member.seen.length === 3);
   await world.end();
 });

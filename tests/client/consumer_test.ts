@@ -2,23 +2,9 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { sleep } from "../../lib/base/clock.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
 import { alterTopicMethod, deleteTopicMethod } from "../../lib/client/protocol.ts";
-import { GROUP, type Member, World } from "./consumer_world.ts";
+import { GROUP, type Member, produceToAll, worldWith } from "./consumer_world.ts";
 
 const second = 1_000;
-
-async function worldWith(partitions: number, seed = 1): Promise<World> {
-  const world = await World.create(seed);
-  await world.createTopic("t", partitions);
-  return world;
-}
-
-/** `count` numbered messages for each partition, from `first` on. */
-function produce(world: World, partitions: number, first: number, count: number): void {
-  for (let partition = 0; partition < partitions; partition += 1) {
-    const values = Array.from({ length: count }, (_, at) => `${partition}:${first + at}`);
-    world.partition("t", partition).produce(...values);
-  }
-}
 
 /** All values of some members, sorted by partition and number. */
 function allValues(members: readonly Member[]): string[] {
@@ -38,11 +24,11 @@ function expected(partitions: number, count: number): string[] {
 
 Deno.test("a consumer alone gets everything in order, and stop commits it", async () => {
   const world = await worldWith(3);
-  produce(world, 3, 0, 10);
+  produceToAll(world, 3, 0, 10);
   const member = world.join(["t"]);
   member.iterate();
   await world.pass(2 * second);
-  produce(world, 3, 10, 5);
+  produceToAll(world, 3, 10, 5);
   await world.pass(second);
   assertEquals(allValues([member]), expected(3, 15));
   for (let partition = 0; partition < 3; partition += 1) {
@@ -74,14 +60,14 @@ Deno.test("the message in hand is not committed until the next one is asked for"
 
 Deno.test("members divide the partitions, and those that stay are not claimed again", async () => {
   const world = await worldWith(4);
-  produce(world, 4, 0, 5);
+  produceToAll(world, 4, 0, 5);
   const first = world.join(["t"]);
   first.iterate();
   await world.pass(2 * second);
   const second_ = world.join(["t"]);
   second_.iterate();
   await world.pass(2 * second);
-  produce(world, 4, 5, 5);
+  produceToAll(world, 4, 5, 5);
   await world.pass(2 * second);
   assertEquals(first.assigned.length, 2);
   assertEquals(second_.assigned.length, 2);
@@ -92,7 +78,7 @@ Deno.test("members divide the partitions, and those that stay are not claimed ag
   }
   await world.settle(second_.consumer.stop());
   await world.pass(second);
-  produce(world, 4, 10, 5);
+  produceToAll(world, 4, 10, 5);
   await world.pass(second);
   assertEquals(first.assigned.length, 4);
   assertEquals(allValues([first, second_]), expected(4, 15));
@@ -101,7 +87,7 @@ Deno.test("members divide the partitions, and those that stay are not claimed ag
 
 Deno.test("a killed member's partitions move within its session, from what it had committed", async () => {
   const world = await worldWith(2);
-  produce(world, 2, 0, 10);
+  produceToAll(world, 2, 0, 10);
   const options = { sessionTimeoutMs: 4 * second, autoCommit: false };
   const victim = world.join(["t"], options);
   const other = world.join(["t"], options);
@@ -111,7 +97,7 @@ Deno.test("a killed member's partitions move within its session, from what it ha
   assertEquals([victim.assigned.length, other.assigned.length], [1, 1]);
   await world.settle(victim.consumer.commit());
   const lost = Number(victim.assigned[0].slice(2));
-  produce(world, 2, 10, 5);
+  produceToAll(world, 2, 10, 5);
   await world.pass(second);
   victim.process.pause();
   await world.pass(5 * second);
@@ -128,7 +114,7 @@ Deno.test("a killed member's partitions move within its session, from what it ha
 
 Deno.test("a member paused past its session cannot commit, and comes back as another", async () => {
   const world = await worldWith(1);
-  produce(world, 1, 0, 10);
+  produceToAll(world, 1, 0, 10);
   const options = { sessionTimeoutMs: 2 * second, autoCommit: false };
   const paused = world.join(["t"], options);
   paused.iterate();
@@ -149,7 +135,7 @@ Deno.test("a member paused past its session cannot commit, and comes back as ano
   assertEquals(world.partition("t", 0).committed(), 10);
   await world.settle(other.consumer.stop());
   await world.pass(3 * second);
-  produce(world, 1, 10, 1);
+  produceToAll(world, 1, 10, 1);
   await world.pass(second);
   assertEquals(paused.values.at(-1), "0:10", "it takes part again");
   await world.end();
@@ -157,7 +143,7 @@ Deno.test("a member paused past its session cannot commit, and comes back as ano
 
 Deno.test("after a pause a member hands out nothing that it had fetched and lost meanwhile", async () => {
   const world = await worldWith(1);
-  produce(world, 1, 0, 10);
+  produceToAll(world, 1, 0, 10);
   const options = { sessionTimeoutMs: 2 * second, autoCommitMs: 100 };
   const paused = world.join(["t"], options);
   paused.iterate(() => sleep(paused.process.clock, 200));
@@ -174,7 +160,7 @@ Deno.test("after a pause a member hands out nothing that it had fetched and lost
   assertEquals(paused.values.length, seen);
   assert(paused.end === null, "it takes part again");
   await world.settle(other.consumer.stop());
-  produce(world, 1, 10, 1);
+  produceToAll(world, 1, 10, 1);
   await world.pass(2 * second);
   assertEquals(paused.values.slice(seen), ["0:10"]);
   await world.end();
@@ -182,7 +168,7 @@ Deno.test("after a pause a member hands out nothing that it had fetched and lost
 
 Deno.test("a short nap of a member delays what it hands out by one question", async () => {
   const world = await worldWith(1);
-  produce(world, 1, 0, 10);
+  produceToAll(world, 1, 0, 10);
   const napping = world.join(["t"], { sessionTimeoutMs: 10 * second });
   napping.iterate(() => sleep(napping.process.clock, 200));
   await world.pass(900);
@@ -196,7 +182,7 @@ Deno.test("a short nap of a member delays what it hands out by one question", as
 
 Deno.test("a partition that moves waits until what was handed out of it is committed", async () => {
   const world = await worldWith(2);
-  produce(world, 2, 0, 4);
+  produceToAll(world, 2, 0, 4);
   const options = { autoCommit: false, revokeMs: 5 * second };
   const first = world.join(["t"], options);
   first.iterate();
@@ -214,7 +200,7 @@ Deno.test("a partition that moves waits until what was handed out of it is commi
 
 Deno.test("a member that does not commit in time loses the partition and is told", async () => {
   const world = await worldWith(2);
-  produce(world, 2, 0, 4);
+  produceToAll(world, 2, 0, 4);
   const options = { autoCommit: false, revokeMs: second };
   const first = world.join(["t"], options);
   first.iterate();
@@ -232,18 +218,18 @@ Deno.test("a member that does not commit in time loses the partition and is told
 Deno.test("behind the trim a consumer ends with a clear error, or goes on where it was told", async () => {
   for (const onBehind of ["fail", "earliest", "latest"] as const) {
     const world = await worldWith(1);
-    produce(world, 1, 0, 5);
+    produceToAll(world, 1, 0, 5);
     const first = world.join(["t"]);
     first.iterate();
     await world.pass(second);
     await world.settle(first.consumer.stop());
-    produce(world, 1, 5, 5);
-    produce(world, 1, 10, 5);
+    produceToAll(world, 1, 5, 5);
+    produceToAll(world, 1, 10, 5);
     world.partition("t", 0).trim();
     const behind = world.join(["t"], { onBehind });
     behind.iterate();
     await world.pass(second);
-    produce(world, 1, 15, 1);
+    produceToAll(world, 1, 15, 1);
     await world.pass(second);
     if (onBehind === "fail") {
       assert(behind.end instanceof TrilogError);
@@ -259,14 +245,14 @@ Deno.test("behind the trim a consumer ends with a clear error, or goes on where 
 
 Deno.test("who starts at the latest message has committed that at once, so nothing is skipped", async () => {
   const world = await worldWith(1);
-  produce(world, 1, 0, 5);
+  produceToAll(world, 1, 0, 5);
   const options = { from: "latest", autoCommit: false, sessionTimeoutMs: second } as const;
   const first = world.join(["t"], options);
   first.iterate();
   await world.pass(second / 2);
   assertEquals(world.partition("t", 0).committed(), 5);
   first.process.pause();
-  produce(world, 1, 5, 5);
+  produceToAll(world, 1, 5, 5);
   const next = world.join(["t"], options);
   next.iterate();
   await world.pass(4 * second);
@@ -276,8 +262,8 @@ Deno.test("who starts at the latest message has committed that at once, so nothi
 
 Deno.test("a consumer with an end stops there, across the partitions it owns", async () => {
   const world = await worldWith(3);
-  produce(world, 3, 0, 5);
-  produce(world, 3, 5, 5);
+  produceToAll(world, 3, 0, 5);
+  produceToAll(world, 3, 5, 5);
   const member = world.join(["t"], { until: (_, partition) => partition === 2 ? 0 : 7 });
   member.iterate();
   await world.pass(2 * second);
@@ -300,14 +286,14 @@ Deno.test("partitions that are added are consumed, and those of a topic that is 
     retentionBytes: null,
     retentionMs: null,
   });
-  produce(world, 3, 0, 2);
+  produceToAll(world, 3, 0, 2);
   await world.pass(second);
   assertEquals(allValues([member]), expected(3, 2));
   await world.managers.ask(deleteTopicMethod, { requestId: "delete", name: "t" });
   await world.pass(3 * second);
   assertEquals([member.end, member.assigned], [null, []]);
   await world.createTopic("t", 1);
-  produce(world, 1, 100, 1);
+  produceToAll(world, 1, 100, 1);
   await world.pass(second);
   assertEquals(member.values.at(-1), "0:100", "a namesake is consumed from its own beginning");
   await world.end();
@@ -330,7 +316,7 @@ Deno.test("consuming goes on while no manager leads, and a new leader expels nob
   const claims = () => [0, 1].map((number) => world.partition("t", number).claims.length);
   const before = claims();
   world.managers.elect(null);
-  produce(world, 2, 0, 5);
+  produceToAll(world, 2, 0, 5);
   await world.pass(5 * second);
   assertEquals(allValues(members), expected(2, 5));
   world.managers.elect("m2");
@@ -342,7 +328,7 @@ Deno.test("consuming goes on while no manager leads, and a new leader expels nob
 
 Deno.test("a leader that dies during a rebalance leaves it to the next one", async () => {
   const world = await worldWith(6);
-  produce(world, 6, 0, 20);
+  produceToAll(world, 6, 0, 20);
   const members = [world.join(["t"])];
   members[0].iterate();
   await world.pass(second);
@@ -356,7 +342,7 @@ Deno.test("a leader that dies during a rebalance leaves it to the next one", asy
     world.managers.elect(`m${1 + (round + 1) % 3}`);
   }
   await world.pass(5 * second);
-  produce(world, 6, 20, 20);
+  produceToAll(world, 6, 20, 20);
   await world.pass(2 * second);
   assertEquals(allValues(members), expected(6, 40));
   assertEquals(members.flatMap(({ assigned }) => assigned).sort().length, 6);
@@ -378,7 +364,7 @@ Deno.test("members that come and go in an orderly way deliver each message exact
         const [leaver] = active.splice(random.below(active.length), 1);
         await world.settle(leaver.consumer.stop());
       }
-      produce(world, 12, produced, 5);
+      produceToAll(world, 12, produced, 5);
       produced += 5;
       await world.pass(random.below(400));
     }
@@ -409,7 +395,7 @@ Deno.test("whoever is paused for how long: what was committed is not handed out 
     let produced = 0;
     for (let step = 0; step < 12; step += 1) {
       if (random.chance(0.7)) random.pick(members).process.pause();
-      produce(world, 4, produced, 10);
+      produceToAll(world, 4, produced, 10);
       produced += 10;
       await world.pass(random.below(4 * second));
       for (const { process } of members) process.goOn();
@@ -437,7 +423,7 @@ Deno.test("with pauses and lost answers nothing is skipped, and all is committed
     for (let step = 0; step < 12; step += 1) {
       const victim = random.pick(members);
       if (random.chance(0.5)) victim.process.pause();
-      produce(world, 4, produced, 5);
+      produceToAll(world, 4, produced, 5);
       produced += 5;
       await world.pass(random.below(4 * second));
       for (const { process } of members) process.goOn();

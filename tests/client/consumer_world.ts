@@ -352,3 +352,32 @@ export class World {
     }
   }
 }
+
+/** A world with a topic `t`. */
+export async function worldWith(partitions: number, seed = 1): Promise<World> {
+  const world = await World.create(seed);
+  await world.createTopic("t", partitions);
+  return world;
+}
+
+/** `count` messages for a partition of `t`, `partition:number`, from the number `first` on. */
+export function produceTo(world: World, partition: number, first: number, count: number): void {
+  const values = Array.from({ length: count }, (_, at) => `${partition}:${first + at}`);
+  world.partition("t", partition).produce(...values);
+}
+
+/** The same for each of the first partitions. */
+export function produceToAll(
+  world: World,
+  partitions: number,
+  first: number,
+  count: number,
+): void {
+  for (let at = 0; at < partitions; at += 1) produceTo(world, at, first, count);
+}
+
+/** Values that were handed out more than once, by all members together. */
+export function repeatedBy(...members: readonly Member[]): string[] {
+  const values = members.flatMap(({ values }) => values).sort();
+  return values.filter((value, at) => value === values[at - 1]);
+}
