@@ -97,6 +97,8 @@ export class ConsumedPartition {
   private listening: Promise<void> | null = null;
   private draining = false;
   private finished = false;
+  /** It failed, and rests until a seek. */
+  private resting = false;
   /** Ends what the run waits for. */
   private wake: (() => void) | null = null;
   private answeredMs: number;
@@ -127,9 +129,9 @@ export class ConsumedPartition {
     return this.revoked;
   }
 
-  /** Whether everything up to where it should be consumed was handed out. */
+  /** Whether nothing more will be handed out: the end was reached, or it failed. */
   get atEnd(): boolean {
-    return this.finished && !this.hasMessages;
+    return this.resting || (this.finished && !this.hasMessages);
   }
 
   /** Whether {@link take} has something. */
@@ -277,10 +279,12 @@ export class ConsumedPartition {
     const silentMs = this.access.clock.monotonicMs() - this.answeredMs;
     const patient = silentMs <= this.options.patienceMs;
     if (error.retryable && patient) return await sleep(this.access.clock, this.backoff.next());
+    this.resting = !error.retryable;
     this.events.onFailed(error);
-    if (!error.retryable) return await this.woken();
+    if (this.resting) await this.woken();
+    else await sleep(this.access.clock, this.backoff.next());
+    this.resting = false;
     this.answered();
-    await sleep(this.access.clock, this.backoff.next());
   }
 
   /** Claims the partition and consumes it until it is given up. */

@@ -196,10 +196,19 @@ export class Consumer implements AsyncIterable<Message> {
       await this.listeners.revokedAtLast(this.heldPlaces(), clock, this.settings.revokeMs);
       if (this.settings.autoCommit) await this.commitDone();
     } finally {
-      await this.membership.leave(leave ?? this.settings.instanceId === null);
+      const departs = leave ?? this.settings.instanceId === null;
+      if (!departs) await this.giveUpMoving();
+      await this.membership.leave(departs);
       for (const partition of [...this.partitions.values()]) partition.end();
       this.stopped.abort();
     }
+  }
+
+  /** What was on its way to another member does not wait for this one's session to end. */
+  private async giveUpMoving(): Promise<void> {
+    const moving = [...this.partitions.values()].filter(({ isRevoked }) => isRevoked);
+    for (const partition of moving) partition.end();
+    await this.membership.releaseAll(moving);
   }
 
   /** The next messages of one partition, at most `count`; settles those before. */
@@ -269,6 +278,7 @@ export class Consumer implements AsyncIterable<Message> {
 
   /** Makes what is consumed what the managers granted. */
   private take(assignment: GroupAssignment, member: string): void {
+    if (this.stopping !== null) return;
     this.member = member;
     const granted = new Map(assignment.partitions.map((grant) => [grant.groupId, grant]));
     for (const partition of [...this.partitions.values()]) {

@@ -67,7 +67,7 @@ export class GroupMembership {
   private readonly backoff: Backoff;
   /** Whether something was released since releases were last sent, and whether they are now. */
   private untold = false;
-  private telling = false;
+  private telling: Promise<void> | null = null;
   private stopped = false;
   private departs = true;
   private heardMs: number;
@@ -106,10 +106,17 @@ export class GroupMembership {
   }
 
   /** Tells the managers that a partition is not consumed here any more. */
-  release({ groupId, generation }: GrantedPartition): void {
-    this.released.set(groupId, { groupId, generation });
-    this.untold = true;
-    void this.tellReleases();
+  release(partition: GrantedPartition): void {
+    void this.releaseAll([partition]);
+  }
+
+  /** The same for some; resolves when the managers know, or could not be asked. */
+  async releaseAll(partitions: readonly GrantedPartition[]): Promise<void> {
+    for (const { groupId, generation } of partitions) {
+      this.released.set(groupId, { groupId, generation });
+    }
+    this.untold ||= partitions.length > 0;
+    await this.tellReleases();
   }
 
   /** Whether a partition was given up under this generation. */
@@ -219,9 +226,13 @@ export class GroupMembership {
   }
 
   /** Sends what was released at once, beside the heartbeat that waits for news. */
-  private async tellReleases(): Promise<void> {
-    if (this.telling) return;
-    this.telling = true;
+  private tellReleases(): Promise<void> {
+    if (this.telling !== null) return this.telling;
+    if (!this.untold || this.member === null) return Promise.resolve();
+    return this.telling = this.sendReleases();
+  }
+
+  private async sendReleases(): Promise<void> {
     try {
       while (this.untold && this.member !== null) {
         this.untold = false;
@@ -230,7 +241,7 @@ export class GroupMembership {
     } catch {
       // The next heartbeat says it again.
     } finally {
-      this.telling = false;
+      this.telling = null;
     }
   }
 

@@ -56,6 +56,19 @@ Deno.test("a partition that fails is heard of within a second, whatever backlog 
   await world.end();
 });
 
+Deno.test("a partition that failed does not hold up the end of the others", async () => {
+  const world = await worldBehind(2);
+  produceTo(world, 1, 0, 5);
+  const member = world.join(["t"], { until: (_, partition) => partition === 0 ? 15 : 5 });
+  member.iterate();
+  await world.until("the error", () => member.end !== null);
+  assert(member.end instanceof TrilogError);
+  member.iterate();
+  await world.until("the end", () => member.end !== null);
+  assertEquals([member.end, member.values.length], ["done", 5]);
+  await world.end();
+});
+
 Deno.test("a rebalance in peace repeats nothing, and does not wait for the next commit tick", async () => {
   const world = await worldWith(4);
   for (let partition = 0; partition < 4; partition += 1) produceTo(world, partition, 0, 250);

@@ -213,6 +213,23 @@ Deno.test("an instance that restarts takes its partitions back, and nobody else'
   await world.end();
 });
 
+Deno.test("an instance that stops keeps its partitions, but not those on their way to others", async () => {
+  const world = await worldWith(2);
+  produceToAll(world, 2, 0, 4);
+  const options = { autoCommit: false, revokeMs: 60 * second, sessionTimeoutMs: 60 * second };
+  const first = world.join(["t"], { ...options, instanceId: "one" });
+  first.iterate();
+  await world.until("the messages", () => first.seen.length === 8);
+  const late = world.join(["t"]);
+  late.iterate();
+  await world.pass(second);
+  assertEquals([first.assigned.length, late.assigned.length], [2, 0], "nothing is committed");
+  await world.settle(first.consumer.stop());
+  await world.pass(second);
+  assertEquals(late.assigned.length, 1);
+  await world.end();
+});
+
 Deno.test("an instance that does not come back within its session loses its partitions", async () => {
   const world = await worldWith(2);
   const first = world.join(["t"], { instanceId: "one", sessionTimeoutMs: 2 * second });
