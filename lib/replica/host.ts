@@ -43,7 +43,10 @@ export interface HostOptions {
   /** Time between Raft heartbeats and between beats, in milliseconds. */
   readonly heartbeatMs: number;
   readonly electionTimeoutMs: number;
-  /** Groups in which nothing happened for this long stop ticking; default one second. */
+  /**
+   * Groups in which nothing happened for this long stop ticking; default four heartbeats. A crowd
+   * of consumers wakes many groups for one claim each: their heartbeats would be most of the load.
+   */
   readonly restAfterMs?: number;
   /** How closed segments are read in the background; default {@link SCRUB}. */
   readonly scrub?: ScrubOptions;
@@ -105,7 +108,7 @@ export class Host implements PeerHandler {
     }, {
       beatMs: options.heartbeatMs,
       timeoutMs: options.electionTimeoutMs,
-      restAfterMs: options.restAfterMs ?? 1_000,
+      restAfterMs: options.restAfterMs ?? REST_HEARTBEATS * options.heartbeatMs,
     });
     this.context = this.replicaContext();
     transport.setHandler(this);
@@ -452,6 +455,8 @@ export class Host implements PeerHandler {
   }
 }
 
+/** Quiet for so many heartbeats, a group falls to rest. */
+const REST_HEARTBEATS = 4;
 /** Longest time that a turn keeps the process from reading, sending and ticking. */
 const STRETCH_MS = 10;
 /** Timeouts grow by at most this many election timeouts while the processor is short. */

@@ -299,6 +299,28 @@ Deno.test("partitions that are added are consumed, and those of a topic that is 
   await world.end();
 });
 
+Deno.test("a consumer of two topics survives that one is deleted, also when it was expelled meanwhile", async () => {
+  const world = await worldWith(1);
+  await world.createTopic("u", 1);
+  const member = world.join(["t", "u"], { sessionTimeoutMs: 2 * second });
+  member.iterate();
+  await world.pass(second);
+  assertEquals(member.assigned, ["t/0", "u/0"]);
+  member.process.pause();
+  await world.managers.ask(deleteTopicMethod, { requestId: "delete", name: "u" });
+  await world.pass(4 * second);
+  member.process.goOn();
+  await world.pass(3 * second);
+  produce(world, 1, 0, 3);
+  await world.pass(second);
+  assertEquals([member.end, member.assigned], [null, ["t/0"]]);
+  assertEquals(member.values, ["0:0", "0:1", "0:2"]);
+  await world.createTopic("u", 1);
+  await world.pass(second);
+  assertEquals(member.assigned, ["t/0", "u/0"], "it consumes the topic when it is made again");
+  await world.end();
+});
+
 Deno.test("a topic that does not exist is an error for whoever asks for a message", async () => {
   const world = await worldWith(1);
   const member = world.join(["t", "none"]);

@@ -20,8 +20,9 @@ class FakePartition implements PartitionAccess {
   readonly clock = new SimClock(new SimProcess(this.scheduler, "client"));
   readonly random = new Prng(5);
   readonly faults: Prng;
-  readonly machine = new PartitionMachine();
+  machine = new PartitionMachine();
   readonly log: string[] = [];
+  groupId = "p/1/0";
   readonly batchSizes: number[] = [];
   inFlight = 0;
   mostInFlight = 0;
@@ -43,7 +44,7 @@ class FakePartition implements PartitionAccess {
       settings,
       partitions: [{
         partition: 0,
-        groupId: "p/1/0",
+        groupId: this.groupId,
         epoch: 0,
         replicas: ["b1"],
         leader: "b1",
@@ -57,7 +58,7 @@ class FakePartition implements PartitionAccess {
   }
 
   route() {
-    return Promise.resolve({ groupId: "p/1/0", epoch: 0, address: "b1:1" });
+    return Promise.resolve({ groupId: this.groupId, epoch: 0, address: "b1:1" });
   }
 
   async askLeader<_Request, Answer>(
@@ -83,6 +84,14 @@ class FakePartition implements PartitionAccess {
 
   noteFailure(_route: unknown, error: TrilogError): number | null {
     return error.retryable ? 10 : null;
+  }
+
+  /** The topic is deleted and made again, under another number. */
+  replace(): void {
+    this.machine = new PartitionMachine();
+    this.groupId = "p/2/0";
+    this.index = 0;
+    this.log.length = 0;
   }
 
   wait(delayMs: number): Promise<void> {
@@ -467,4 +476,22 @@ Deno.test("a callback that throws does not make a delivered message look like a 
   assertEquals(await second, { partition: 0, offset: 1 });
   await partition.settle(partition.wait(1));
   assertEquals([partition.log, thrown], [["a", "b"], [own]]);
+});
+
+Deno.test("a topic that is made again gets a producer's next messages, the first included, once and in order", async () => {
+  const partition = new FakePartition(3);
+  const producer = new Producer(partition, { lingerMs: 1 });
+  for (let at = 0; at < 20; at += 1) {
+    await partition.settle(producer.send("t", { value: utf8(`old ${at}`) }));
+  }
+  partition.replace();
+  const first = producer.send("t", { value: utf8("first") });
+  await partition.settle(first);
+  assertEquals((await first).offset, 0);
+  for (let at = 0; at < 20; at += 1) {
+    await partition.settle(producer.send("t", { value: utf8(`new ${at}`) }));
+  }
+  const expected = ["first", ...Array.from({ length: 20 }, (_, at) => `new ${at}`)];
+  assertEquals(partition.log, expected);
+  await partition.settle(producer.stop());
 });
