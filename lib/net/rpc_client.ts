@@ -61,6 +61,8 @@ const LARGEST_PAUSE_MS = 1_000;
  * connection: after a cut of the network a fresh one is there sooner than TCP's next attempt.
  */
 const SILENCE_MS = 1_000;
+/** Deadlines that are looked at so much too late are given as much again to read what waits. */
+const LATE_MS = 30;
 
 export class RpcClient implements Caller {
   private readonly lines = new Map<string, Line>();
@@ -128,6 +130,8 @@ class Line implements FrameSink {
   private heardAt = 0;
   private sweepTimer: Timer | null = null;
   private sweepAt = Infinity;
+  /** The sweep came late, and is made a moment later. */
+  private postponed = false;
 
   constructor(private readonly address: string, private readonly options: RpcClientOptions) {
     this.backoff = new Backoff(options.random, SMALLEST_PAUSE_MS, LARGEST_PAUSE_MS);
@@ -285,7 +289,16 @@ class Line implements FrameSink {
   }
 
   private sweep(): void {
-    const now = this.options.clock.monotonicMs();
+    const { clock } = this.options;
+    const now = clock.monotonicMs();
+    // This process did not run for a while: the answers may wait unread.
+    const late = now - this.sweepAt > LATE_MS;
+    if (late && !this.postponed) {
+      this.postponed = true;
+      this.sweepTimer = clock.after(LATE_MS, () => this.sweep());
+      return;
+    }
+    this.postponed = false;
     this.sweepAt = Infinity;
     let earliest = Infinity;
     let silent = false;

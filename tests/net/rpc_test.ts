@@ -298,3 +298,31 @@ Deno.test("a call to a client that was closed is not to be repeated", async () =
     assertEquals([error.code, error.retryable], ["unavailable", false]);
   });
 });
+
+Deno.test("a client that did not run past a deadline reads the answer that waits before it gives up", async () => {
+  const node = new TestNode();
+  const clock = new ShiftedClock();
+  const { promise, resolve } = Promise.withResolvers<Packable>();
+  // The process stands still when the deadline comes; meanwhile the server answers.
+  const sleepy = {
+    monotonicMs: () => clock.monotonicMs(),
+    wallMs: clock.wallMs,
+    nextTurn: clock.nextTurn,
+    after: (delayMs: number, run: () => void) =>
+      clock.after(delayMs, () => {
+        if (delayMs > 200 && delayMs <= 300) {
+          clock.shiftMs = 2_000;
+          resolve("answer");
+        }
+        run();
+      }),
+  };
+  const client = newClient({ clock: sleepy });
+  try {
+    node.rpc.handle("slow", () => promise);
+    assertEquals(await client.call(node.address, "slow", null, { deadlineMs: 300 }), "answer");
+  } finally {
+    client.close();
+    await node.close();
+  }
+});
