@@ -12,6 +12,8 @@ import {
   change,
   type JoinFields,
   joinFields,
+  type MemberFields,
+  memberFields,
   type ReleaseFields,
   releaseFields,
   releasePartitions,
@@ -74,6 +76,26 @@ export const joinMembers: Command<{ readonly joins: readonly Joining[] }, Refusa
       }
     }
     return { refusals };
+  },
+};
+
+/** Members that leave together; one that is none any more, or whose group is gone, has left. */
+export const leaveMembers: Command<
+  { readonly members: readonly MemberFields[] },
+  Record<never, never>
+> = {
+  name: "groups.leave_members",
+  fields: record<{ readonly members: readonly MemberFields[] }>({ members: list(memberFields) }),
+  answer: record<Record<never, never>>({}),
+  apply(state, { members: leaving }, { timeMs }) {
+    for (const name of new Set(leaving.map(({ group }) => group))) {
+      const group = state.groups.get(name);
+      if (group === undefined) continue;
+      const gone = new Set(leaving.filter((one) => one.group === name).map(({ member }) => member));
+      const members = group.members.filter(({ id }) => !gone.has(id));
+      if (members.length < group.members.length) change(state, { ...group, members }, timeMs);
+    }
+    return {};
   },
 };
 

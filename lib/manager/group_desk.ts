@@ -18,6 +18,7 @@ import {
   joinGroupMethod,
   type JoinGroupRequest,
   leaveGroupMethod,
+  type LeaveGroupRequest,
   listGroupsMethod,
   type Method,
   reserveGenerationMethod,
@@ -25,7 +26,13 @@ import {
 import type { Call } from "../net/rpc.ts";
 import type { Command } from "./command.ts";
 import { Gatherer } from "./gatherer.ts";
-import { type Joining, joinMembers, type Refusal, releaseMany } from "./group_batches.ts";
+import {
+  type Joining,
+  joinMembers,
+  leaveMembers,
+  type Refusal,
+  releaseMany,
+} from "./group_batches.ts";
 import { GroupLiveness } from "./group_liveness.ts";
 import { GroupNews } from "./group_news.ts";
 import { deletedOffsets, deleteGroup, expireGroups, isExpired } from "./group_removal.ts";
@@ -35,6 +42,7 @@ import {
   isSettled,
   joinGroup,
   leaveGroup,
+  type MemberFields,
   type ReleaseFields,
   releasePartitions,
   reserveGeneration,
@@ -81,6 +89,7 @@ export class GroupDesk {
   private readonly waiting = new Set<() => void>();
   private readonly news = new GroupNews();
   private readonly joins: Gatherer<Joining, Refusal | null>;
+  private readonly leaves: Gatherer<MemberFields, null>;
   private readonly releases: Gatherer<ReleaseFields, null>;
   private timer: Timer | null = null;
   private stopped = false;
@@ -90,6 +99,7 @@ export class GroupDesk {
 
   constructor(private readonly options: GroupDeskOptions) {
     this.joins = this.newJoins();
+    this.leaves = this.newLeaves();
     this.releases = this.newReleases();
     options.machine.onGroups(() => {
       this.news.observe(options.machine.state.groups);
@@ -116,7 +126,7 @@ export class GroupDesk {
     const { machine, serve, run, barrier } = this.options;
     serve(joinGroupMethod, (request) => this.join(request));
     serve(groupHeartbeatMethod, (request, call) => this.heartbeat(request, call));
-    serve(leaveGroupMethod, (request, call) => run(leaveGroup, request, "", call));
+    serve(leaveGroupMethod, (request) => this.leave(request));
     serve(listGroupsMethod, async ({ consistency }, call) => {
       await barrier(call, consistency === "stale");
       return { groups: groupSummaries(machine.state) };
@@ -151,15 +161,10 @@ export class GroupDesk {
 
   /** Members of a large group come in batches: each division of its partitions has its price. */
   private newJoins(): Gatherer<Joining, Refusal | null> {
-    const { clock, machine, run } = this.options;
+    const { clock, run } = this.options;
     return new Gatherer({
       clock,
-      pauseMs: (joins) => {
-        const sizes = joins.map(({ fields: { group } }) =>
-          machine.state.groups.get(group)?.members.length ?? 0
-        );
-        return Math.min(LONGEST_GATHER_MS, Math.max(...sizes));
-      },
+      pauseMs: (joins) => this.pauseFor(joins.map(({ fields }) => fields.group)),
       run: async (joins) => {
         const [{ fields, returning }] = joins;
         if (joins.length > 1 || returning) return (await run(joinMembers, { joins }, "")).refusals;
@@ -167,6 +172,31 @@ export class GroupDesk {
         return [null];
       },
     });
+  }
+
+  private async leave({ group, member }: LeaveGroupRequest): Promise<GroupGeneration> {
+    await this.leaves.add({ group, member });
+    return { generation: this.options.machine.state.groups.get(group)?.generation ?? 0 };
+  }
+
+  private newLeaves(): Gatherer<MemberFields, null> {
+    const { clock, run } = this.options;
+    return new Gatherer({
+      clock,
+      pauseMs: (leaves) => this.pauseFor(leaves.map(({ group }) => group)),
+      run: async (members) => {
+        if (members.length > 1) await run(leaveMembers, { members }, "");
+        else await run(leaveGroup, members[0], "");
+        return members.map(() => null);
+      },
+    });
+  }
+
+  /** The larger a group, the longer its changes are gathered. */
+  private pauseFor(groups: readonly string[]): number {
+    const { state } = this.options.machine;
+    const sizes = groups.map((group) => state.groups.get(group)?.members.length ?? 0);
+    return Math.min(LONGEST_GATHER_MS, Math.max(...sizes));
   }
 
   private newReleases(): Gatherer<ReleaseFields, null> {

@@ -116,7 +116,10 @@ export interface MemberFields {
   readonly group: string;
   readonly member: string;
 }
-const memberFields: Codec<MemberFields> = record<MemberFields>({ group: name, member: token });
+export const memberFields: Codec<MemberFields> = record<MemberFields>({
+  group: name,
+  member: token,
+});
 
 /** A member goes: what it had is free. To leave twice does no harm. */
 export const leaveGroup: Command<MemberFields, Generation> = {

@@ -15,7 +15,7 @@ import { pack, type Packable, unpack } from "../base/msgpack.ts";
 import type { ApplyContext, StateMachine } from "../replica/state_machine.ts";
 import { declare, initialise, registerBroker } from "./brokers.ts";
 import { type AnyCommand, encodeRefusal, encodeSuccess } from "./command.ts";
-import { joinMembers, releaseMany } from "./group_batches.ts";
+import { joinMembers, leaveMembers, releaseMany } from "./group_batches.ts";
 import {
   expelMembers,
   GENERATIONS,
@@ -56,6 +56,7 @@ const commandList: readonly AnyCommand[] = [
   joinGroup,
   joinMembers,
   leaveGroup,
+  leaveMembers,
   expelMembers,
   releasePartitions,
   releaseMany,

@@ -4,7 +4,7 @@ import { limits } from "../../lib/base/limits.ts";
 import type { Packable } from "../../lib/base/msgpack.ts";
 import { Prng } from "../../lib/base/prng.ts";
 import { type AnyCommand, decodeAnswer, encodeCommand } from "../../lib/manager/command.ts";
-import { joinMembers, releaseMany } from "../../lib/manager/group_batches.ts";
+import { joinMembers, leaveMembers, releaseMany } from "../../lib/manager/group_batches.ts";
 import { type ConsumerGroup, groupCodec } from "../../lib/manager/group_records.ts";
 import {
   expelMembers,
@@ -264,6 +264,18 @@ Deno.test("a crowd that joins together is divided once, and each is admitted or 
   const codes = refusals.map((refusal) => refusal?.code ?? null);
   assertEquals(codes, [null, "no_such_topic", null, "invalid_argument"]);
   assertEquals(group(cluster).members.map(({ id }) => id), ["a", "b", "d"]);
+  assertEquals(group(cluster).generation, before + 1);
+});
+
+Deno.test("a crowd that leaves together is divided once, and to leave twice does no harm", () => {
+  const cluster = clusterWith(4);
+  for (const member of ["a", "b", "c", "d"]) cluster.run(joinGroup, joining(member));
+  const before = group(cluster).generation;
+  const members = ["b", "c", "nobody"].map((member) => ({ group: "g", member }));
+  cluster.run(leaveMembers, { members: [...members, { group: "gone", member: "x" }] });
+  assertEquals(group(cluster).members.map(({ id }) => id), ["a", "d"]);
+  assertEquals(group(cluster).generation, before + 1);
+  cluster.run(leaveMembers, { members });
   assertEquals(group(cluster).generation, before + 1);
 });
 
