@@ -117,7 +117,10 @@ async function consume(
     return await consumeInGroup(client, topic, group, { ...settings, printer, terminal, signal });
   }
   const partitions = await chosenPartitions(client, topic, flags.partition);
-  const consumption = { topic, partitions, position, onBehind, follow, printer, signal };
+  const count = () => client.partitionCount(topic);
+  const added = flags.partition === undefined ? { added: { clock: systemClock, count } } : {};
+  const fixed = { topic, partitions, position, onBehind, follow, printer, signal };
+  const consumption = { ...fixed, ...added };
   if (last !== undefined) await consumeLast(client, last, consumption);
   else await consumePartitions(client, consumption);
 }

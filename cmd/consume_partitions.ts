@@ -1,6 +1,7 @@
 /** `trilog consume` without a group: prints partitions from a position on. */
 
 import { unlessAborted } from "../lib/base/abort.ts";
+import type { Clock } from "../lib/base/clock.ts";
 import type { BatchRecord } from "../lib/batch/batch_reader.ts";
 import type { Client } from "../lib/client/client.ts";
 import type { LogPosition } from "../lib/client/group_offsets.ts";
@@ -23,18 +24,68 @@ export interface Consumption {
   readonly follow: boolean;
   readonly printer: MessagePrinter;
   readonly signal: AbortSignal;
+  /** With `follow`: partitions that are added to the topic are printed as well. */
+  readonly added?: AddedPartitions;
 }
+
+/** How to learn of partitions that are added. */
+export interface AddedPartitions {
+  readonly clock: Clock;
+  /** Partitions of the topic, as far as is known; null where it is not known. */
+  readonly count: () => number | null;
+}
+
+/** How often added partitions are looked for. */
+const LOOK_MS = 500;
 
 /**
  * Prints the partitions side by side: each until the end there was at the start, or without an end
  * with `follow`; until enough was printed, or until the signal.
  */
 export async function consumePartitions(queue: Queue, options: Consumption): Promise<void> {
-  await Promise.all(
-    options.partitions.map((partition) =>
-      consumePartition(queue, partition, options.position, options)
-    ),
+  const reading = options.partitions.map((partition) =>
+    consumePartition(queue, partition, options.position, options)
   );
+  if (options.follow && options.added) reading.push(consumeAdded(queue, options, options.added));
+  await Promise.all(reading);
+}
+
+/** Prints partitions that are added later, each from its first message on. */
+async function consumeAdded(
+  queue: Queue,
+  options: Consumption,
+  { clock, count }: AddedPartitions,
+): Promise<void> {
+  const { partitions, printer, signal } = options;
+  let known = partitions.length;
+  let failure: unknown = null;
+  const reading: Promise<void>[] = [];
+  while (!printer.full && !signal.aborted) {
+    const present = count() ?? known;
+    for (; known < present; known += 1) {
+      const position = { kind: "offset", offset: 0 } as const;
+      reading.push(
+        consumePartition(queue, known, position, options).catch((thrown) => {
+          failure ??= thrown;
+        }),
+      );
+    }
+    await pause(clock, signal);
+    if (failure !== null) throw failure;
+  }
+  await Promise.all(reading);
+}
+
+function pause(clock: Clock, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      timer.cancel();
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = clock.after(LOOK_MS, end);
+    signal.addEventListener("abort", end, { once: true });
+  });
 }
 
 /**
@@ -64,10 +115,12 @@ export async function consumeLast(
     await printer.print(partition, [record]);
   }
   if (!follow) return;
-  await Promise.all(partitions.map((partition) => {
+  const reading = partitions.map((partition) => {
     const position = { kind: "offset", offset: ends.get(partition)! } as const;
     return consumePartition(queue, partition, position, options);
-  }));
+  });
+  if (options.added) reading.push(consumeAdded(queue, options, options.added));
+  await Promise.all(reading);
 }
 
 async function consumePartition(

@@ -10,7 +10,7 @@ import {
 import { MessagePrinter } from "../../cmd/message_printer.ts";
 import { Progress } from "../../lib/cli/progress.ts";
 import { PartitionReader } from "../../lib/client/partition_reader.ts";
-import { listOffsetsMethod } from "../../lib/client/protocol.ts";
+import { alterTopicMethod, listOffsetsMethod } from "../../lib/client/protocol.ts";
 import { FakeTerminal } from "../cli/fake_terminal.ts";
 import { FakeProcess, World } from "./consumer_world.ts";
 
@@ -102,6 +102,30 @@ Deno.test("following a partition for thousands of fetches leaves nothing on the 
   await world.settle(running);
   assert(added > 300, `${added} fetches were waited for`);
   assertEquals([most, listeners], [1, 0]);
+  await world.end();
+});
+
+Deno.test("with follow the messages of partitions that are added later are printed, too", async () => {
+  const world = await worldWith(1);
+  const topic = () => world.managers.servers.get("m1")!.machine.state.topics.get("t");
+  const count = () => topic()?.partitions.length ?? null;
+  const added = { clock: world.clock, count };
+  const { terminal, options, controller } = runOf(world, [0], { follow: true, added });
+  const running = consumePartitions(queueOf(world), options);
+  world.partition("t", 0).produce("first");
+  await world.pass(second);
+  await world.managers.ask(alterTopicMethod, {
+    requestId: "alter",
+    name: "t",
+    partitions: 3,
+    retentionBytes: null,
+    retentionMs: null,
+  });
+  world.partition("t", 2).produce("added");
+  await world.pass(2 * second);
+  assertEquals(linesOf(terminal), ["first", "added"]);
+  controller.abort();
+  await world.settle(running);
   await world.end();
 });
 
