@@ -311,7 +311,7 @@ Deno.test("a consumer of two topics survives that one is deleted, also when it w
   await world.pass(4 * second);
   member.process.goOn();
   await world.pass(3 * second);
-  produce(world, 1, 0, 3);
+  produceToAll(world, 1, 0, 3);
   await world.pass(second);
   assertEquals([member.end, member.assigned], [null, ["t/0"]]);
   assertEquals(member.values, ["0:0", "0:1", "0:2"]);
