@@ -4,6 +4,7 @@
  */
 
 import type { TrilogError } from "../base/errors.ts";
+import { listed } from "../base/listed.ts";
 
 /** A server that was asked, by the name that people know it by. */
 interface Failure {
@@ -60,9 +61,4 @@ export function stateOf(error: TrilogError): string {
 
 function label({ name, address }: Failure): string {
   return name === undefined ? address : `${name} (${address})`;
-}
-
-function listed(names: readonly string[]): string {
-  if (names.length === 1) return names[0];
-  return `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}`;
 }

@@ -1,5 +1,6 @@
 /** Which members keep a group without a leader, for the errors of requests that need one. */
 
+import { listed } from "../base/listed.ts";
 import type { Membership, ReplicaId } from "../raft/types.ts";
 
 /** A group without a leader for this long is more than an election under way. */
@@ -31,9 +32,4 @@ export function missingQuorum({ self, membership, silentMs }: Hearing): string |
 function label({ nodes }: Membership, id: ReplicaId): string {
   const node = nodes[id];
   return node === undefined ? id : `${node.name} (${node.address})`;
-}
-
-function listed(names: readonly string[]): string {
-  if (names.length === 1) return names[0];
-  return `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}`;
 }

@@ -7,6 +7,7 @@ import { createLogger, type LogLevel } from "../../lib/base/logger.ts";
 import { Prng } from "../../lib/base/prng.ts";
 import { systemClock } from "../../lib/base/system_clock.ts";
 import { randomIdentity } from "../../lib/base/system_random.ts";
+import { listed } from "../../lib/base/listed.ts";
 
 Deno.test("bytes are joined, compared and shown", () => {
   const joined = concatBytes([utf8("ab"), new Uint8Array(0), utf8("ç")]);
@@ -112,4 +113,9 @@ Deno.test("the machine's clock runs timers, cancels them, and takes turns", asyn
   assert(!cancelled);
   await new Promise<void>((resolve) => clock.nextTurn(resolve));
   assert(clock.wallMs() > 1e12);
+});
+
+Deno.test("names are listed as in a sentence", () => {
+  const lists = [[], ["a"], ["a", "b"], ["a", "b", "c"]];
+  assertEquals(lists.map((names) => listed(names)), ["", "a", "a and b", "a, b and c"]);
 });
