@@ -1,5 +1,6 @@
 /** `trilog atm`: an ATM of the bank, its terminal, or both. */
 
+import { limits } from "../lib/base/limits.ts";
 import { TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { randomIdentity } from "../lib/base/system_random.ts";
@@ -33,8 +34,10 @@ const flags = {
   connect: { type: "addresses", help: "be a terminal of these ATMs, without a replica" },
   segmentBytes: {
     type: "size",
+    min: limits.leastSegmentBytes,
+    max: limits.segmentBytes,
     default: "16MiB",
-    help: "size of a log segment; a checkpoint is taken at each new one",
+    help: "size of a log segment; checkpoints are taken where one begins",
   },
   ...memberFlags,
   ...nodeFlags,

@@ -1,5 +1,6 @@
 /** `trilog broker`: one of the brokers of a queue cluster. */
 
+import { limits } from "../lib/base/limits.ts";
 import { Broker } from "../lib/broker/broker.ts";
 import { defineCommand } from "../lib/cli/command.ts";
 import { nodeFlags } from "../lib/cli/common_flags.ts";
@@ -11,6 +12,8 @@ import { serve } from "./serving.ts";
 export const ownFlags = {
   segmentBytes: {
     type: "size",
+    min: limits.leastSegmentBytes,
+    max: limits.segmentBytes,
     default: "64MiB",
     help: "size of a log segment; retention drops whole segments",
   },

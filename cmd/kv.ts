@@ -50,8 +50,10 @@ const flags = {
   },
   segmentBytes: {
     type: "size",
+    min: limits.leastSegmentBytes,
+    max: limits.segmentBytes,
     default: "16MiB",
-    help: "size of a log segment; a checkpoint is taken at each new one",
+    help: "size of a log segment; checkpoints are taken where one begins",
   },
   connect: { type: "addresses", help: "be a client of these nodes" },
   base64: { type: "boolean", help: "keys and values are base64, in commands and in results" },

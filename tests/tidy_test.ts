@@ -59,6 +59,7 @@ const PURE_IMPORTS = [
   "lib/base/",
   "lib/batch/",
   "lib/replica/state_machine.ts",
+  "lib/replica/state_stream.ts",
   "lib/replica/requests.ts",
 ];
 

@@ -26,7 +26,7 @@ export interface HistoryRecord {
   readonly other: number;
 }
 
-const RECORD_BYTES = 37;
+export const RECORD_BYTES = 37;
 const FIRST_RECORDS = 8;
 
 /** Stored by their place: never reorder. */
@@ -43,9 +43,14 @@ export class HistoryRing {
     return this.count;
   }
 
+  /** Whether the next record takes the oldest one's place. */
+  get isFull(): boolean {
+    return this.count === limits.historyEntries;
+  }
+
   /** Adds a record; beyond `limits.historyEntries` the oldest one goes. */
   add(record: HistoryRecord): void {
-    const full = this.count === limits.historyEntries;
+    const full = this.isFull;
     if (!full && this.count * RECORD_BYTES === this.bytes.length) this.grow();
     const place = full ? this.first : this.count;
     if (full) this.first = (this.first + 1) % limits.historyEntries;

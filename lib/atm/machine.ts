@@ -4,11 +4,14 @@
  */
 
 import { assert } from "../base/assert.ts";
+import { concatBytes } from "../base/bytes.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { TrilogError } from "../base/errors.ts";
 import { isValidName, limits } from "../base/limits.ts";
-import { pack, type Packable, unpack } from "../base/msgpack.ts";
+import { type Packable, unpack } from "../base/msgpack.ts";
+import { type PackedRequest, RequestMemory } from "../replica/requests.ts";
 import type { ApplyContext, StateMachine } from "../replica/state_machine.ts";
+import { batched, StateReader, streamOf } from "../replica/state_stream.ts";
 import { isAmount } from "./amounts.ts";
 import {
   type Answer,
@@ -20,27 +23,28 @@ import {
   type Movement,
   type Question,
 } from "./codec.ts";
-import { HistoryRing } from "./history.ts";
-import { RequestMemory } from "../replica/requests.ts";
+import {
+  type Account,
+  bytesOf,
+  FrozenAccounts,
+  newAccountBytes,
+  type PackedAccount,
+} from "./accounts.ts";
+import { HistoryRing, RECORD_BYTES } from "./history.ts";
 
-/** First element of a snapshot. */
-const SNAPSHOT_VERSION = 1;
+/** Snapshots of version 1 were one value, of which this was the first element. */
+const FIRST_VERSION = 1;
+const SNAPSHOT_VERSION = 2;
+/** Accounts or requests of one frame of a snapshot. */
+const FRAME_BYTES = 64 * 1024;
 
 /** A page of the account list ends after this many bytes of names and figures. */
 const PAGE_BYTES = 1024 * 1024;
 /** Upper bound of what one account adds to a page beyond its name. */
 const PAGE_ACCOUNT_BYTES = 16;
 
-interface Account {
-  readonly name: string;
-  /** From 1, in the order of opening. */
-  readonly number: number;
-  /** From 0 to `limits.balanceCents`. */
-  balanceCents: number;
-  readonly history: HistoryRing;
-}
-
-type SnapshotBody = readonly [
+/** Body of a snapshot of version 1. */
+type FirstBody = readonly [
   depositedCents: string,
   withdrawnCents: string,
   accounts: readonly (readonly [name: string, balanceCents: number, historyBytes: number])[],
@@ -59,8 +63,15 @@ export class BankMachine implements StateMachine {
   private requests = new RequestMemory();
   private depositedCents = 0n;
   private withdrawnCents = 0n;
+  /** What {@link limits.stateBytes} bounds. */
+  private heldBytes = 0;
+  /** The state that a checkpoint is being made of. */
+  private frozen: FrozenAccounts | null = null;
   /** Account names in order, or null after an account was opened. */
   private sortedNames: string[] | null = null;
+
+  /** `stateBytes`: the largest state, in bytes of accounts and their histories. */
+  constructor(private readonly stateBytes: number = limits.stateBytes) {}
 
   apply(command: Uint8Array, context: ApplyContext): Uint8Array {
     const decoded = decodeCommand(command);
@@ -93,36 +104,62 @@ export class BankMachine implements StateMachine {
 
   /** Equal states give equal bytes: accounts go by number, requests by log order. */
   snapshot(): Uint8Array {
-    let historyBytes = 0;
-    for (const { history } of this.byNumber) historyBytes += history.packedBytes;
-    const histories = new Uint8Array(historyBytes);
-    const accounts: Packable[] = [];
-    let offset = 0;
-    for (const { name, balanceCents, history } of this.byNumber) {
-      history.copyInto(histories, offset);
-      offset += history.packedBytes;
-      accounts.push([name, balanceCents, history.packedBytes]);
-    }
-    const deposited = String(this.depositedCents);
-    const withdrawn = String(this.withdrawnCents);
-    const requests = this.requests.pack();
-    return pack([SNAPSHOT_VERSION, [deposited, withdrawn, accounts, histories, requests]]);
+    return concatBytes([...this.partsOf(new FrozenAccounts(this.byNumber))]);
+  }
+
+  restore(snapshot: Uint8Array): void {
+    this.restoreParts([snapshot]);
+  }
+
+  /** A later call ends an earlier one, whose parts must not be taken any more. */
+  freeze(): Iterable<Uint8Array> {
+    this.frozen = new FrozenAccounts(this.byNumber);
+    return this.partsOf(this.frozen);
+  }
+
+  private partsOf(accounts: FrozenAccounts): Iterable<Uint8Array> {
+    const { depositedCents, withdrawnCents, requests } = this;
+    const head = [String(depositedCents), String(withdrawnCents), requests.seen];
+    return streamOf(SNAPSHOT_VERSION, framesOf(head, accounts, requests.packed()));
   }
 
   /** Throws `unsupported_version` or `malformed`, or when money was made or lost; then as before. */
-  restore(snapshot: Uint8Array): void {
-    const [version, body] = unpack(snapshot) as [number, Packable];
-    if (version !== SNAPSHOT_VERSION) {
-      throw new TrilogError(
-        "unsupported_version",
-        `Cannot restore the bank: its snapshot has version ${version}, known is ${SNAPSHOT_VERSION}`,
-      );
+  restoreParts(parts: Iterable<Uint8Array>): void {
+    const reader = new StateReader(parts);
+    if (reader.version === null) return this.restoreFirstVersion(concatBytes([...reader.rest()]));
+    if (reader.version !== SNAPSHOT_VERSION) throw unknownVersion(reader.version);
+    const [deposited, withdrawn, seen] = reader.next() as readonly [string, string, number];
+    const accounts: PackedAccount[] = [];
+    for (const batch of reader.list()) {
+      for (const [name, balanceCents, history] of batch as unknown as PackedAccount[]) {
+        accounts.push([name, balanceCents, history]);
+      }
     }
-    const [deposited, withdrawn, packedAccounts, histories, packedRequests] = body as SnapshotBody;
-    const accounts = new Map<string, Account>();
+    const requests = [...reader.list()].flatMap((batch) => batch as unknown as PackedRequest[]);
+    this.take(deposited, withdrawn, accounts, RequestMemory.of(seen, requests));
+  }
+
+  private restoreFirstVersion(snapshot: Uint8Array): void {
+    const [version, body] = unpack(snapshot) as [number, Packable];
+    if (version !== FIRST_VERSION) throw unknownVersion(version);
+    const [deposited, withdrawn, packedAccounts, histories, requests] = body as FirstBody;
     let offset = 0;
-    for (const [name, balanceCents, historyBytes] of packedAccounts) {
-      const history = HistoryRing.unpack(histories.subarray(offset, offset += historyBytes));
+    const accounts = packedAccounts.map(([name, balanceCents, historyBytes]): PackedAccount => {
+      return [name, balanceCents, histories.subarray(offset, offset += historyBytes)];
+    });
+    this.take(deposited, withdrawn, accounts, RequestMemory.unpack(requests));
+  }
+
+  /** Replaces the state by that of a snapshot. */
+  private take(
+    deposited: string,
+    withdrawn: string,
+    packed: readonly PackedAccount[],
+    requests: RequestMemory,
+  ): void {
+    const accounts = new Map<string, Account>();
+    for (const [name, balanceCents, bytes] of packed) {
+      const history = HistoryRing.unpack(bytes);
       accounts.set(name, { name, number: accounts.size + 1, balanceCents, history });
     }
     const depositedCents = BigInt(deposited);
@@ -131,12 +168,13 @@ export class BankMachine implements StateMachine {
       sumOf(accounts) === depositedCents - withdrawnCents,
       "the balances of a snapshot are what was deposited less what was withdrawn",
     );
-    const requests = RequestMemory.unpack(packedRequests);
     this.accounts = accounts;
     this.byNumber = [...accounts.values()];
     this.requests = requests;
     this.depositedCents = depositedCents;
     this.withdrawnCents = withdrawnCents;
+    this.heldBytes = this.byNumber.reduce((sum, account) => sum + bytesOf(account), 0);
+    this.frozen = null;
     this.sortedNames = null;
   }
 
@@ -168,10 +206,10 @@ export class BankMachine implements StateMachine {
     if (known !== undefined && known.balanceCents > limits.balanceCents - cents) {
       return refusal("balance_limit", name, known.balanceCents);
     }
+    if (!this.hasRoom(known ?? name)) return refusal("storage_full", name);
     const account = known ?? this.open(name);
-    account.balanceCents += cents;
     this.depositedCents += BigInt(cents);
-    record(account, context, "deposit", cents);
+    this.move(account, cents, context, "deposit");
     return balanceOf(account);
   }
 
@@ -181,9 +219,9 @@ export class BankMachine implements StateMachine {
     if (account.balanceCents < cents) {
       return refusal("insufficient_funds", name, account.balanceCents);
     }
-    account.balanceCents -= cents;
+    if (!this.hasRoom(account)) return refusal("storage_full", name);
     this.withdrawnCents += BigInt(cents);
-    record(account, context, "withdraw", cents);
+    this.move(account, -cents, context, "withdraw");
     return balanceOf(account);
   }
 
@@ -198,10 +236,9 @@ export class BankMachine implements StateMachine {
     if (target.balanceCents > limits.balanceCents - cents) {
       return refusal("balance_limit", to, target.balanceCents);
     }
-    source.balanceCents -= cents;
-    target.balanceCents += cents;
-    record(source, context, "transfer_out", cents, target);
-    record(target, context, "transfer_in", cents, source);
+    if (!this.hasRoom(source, target)) return refusal("storage_full", from);
+    this.move(source, -cents, context, "transfer_out", target);
+    this.move(target, cents, context, "transfer_in", source);
     return {
       kind: "transferred",
       from,
@@ -211,11 +248,39 @@ export class BankMachine implements StateMachine {
     };
   }
 
+  /** Changes a balance and notes it in the account's history. */
+  private move(
+    account: Account,
+    cents: number,
+    { index, timeMs }: ApplyContext,
+    movement: Movement,
+    other?: Account,
+  ): void {
+    this.frozen?.keep(account);
+    this.heldBytes -= bytesOf(account);
+    account.balanceCents += cents;
+    const { balanceCents } = account;
+    const amount = Math.abs(cents);
+    const number = other?.number ?? 0;
+    account.history.add({ index, timeMs, movement, cents: amount, balanceCents, other: number });
+    this.heldBytes += bytesOf(account);
+  }
+
+  /** Whether one more movement of each of these fits; a name is that of a new account. */
+  private hasRoom(...places: readonly (Account | string)[]): boolean {
+    const growth = places.reduce((sum, place) => {
+      if (typeof place === "string") return sum + newAccountBytes(place) + RECORD_BYTES;
+      return sum + (place.history.isFull ? 0 : RECORD_BYTES);
+    }, 0);
+    return growth === 0 || this.heldBytes + growth <= this.stateBytes;
+  }
+
   private open(name: string): Account {
     const number = this.accounts.size + 1;
     const account: Account = { name, number, balanceCents: 0, history: new HistoryRing() };
     this.accounts.set(name, account);
     this.byNumber.push(account);
+    this.heldBytes += bytesOf(account);
     this.sortedNames = null;
     return account;
   }
@@ -290,16 +355,27 @@ function balanceOf({ name, balanceCents }: Account): Done {
   return { kind: "balance", account: name, balanceCents };
 }
 
-/** Adds a movement to the account's history; the account already has its new balance. */
-function record(
-  account: Account,
-  { index, timeMs }: ApplyContext,
-  movement: Movement,
-  cents: number,
-  other?: Account,
-): void {
-  const { balanceCents } = account;
-  account.history.add({ index, timeMs, movement, cents, balanceCents, other: other?.number ?? 0 });
+/** The frames of a snapshot: lists in batches, each list ended by null. */
+function* framesOf(
+  head: Packable,
+  accounts: FrozenAccounts,
+  requests: readonly PackedRequest[],
+): Generator<Packable, void, void> {
+  yield head;
+  const accountBytes = ([name, , history]: PackedAccount) => newAccountBytes(name) + history.length;
+  yield* batched(accounts.take(), accountBytes, FRAME_BYTES);
+  yield null;
+  const requestBytes = ([id, command, answer]: PackedRequest) =>
+    id.length + command.length + answer.length;
+  yield* batched(requests, requestBytes, FRAME_BYTES);
+  yield null;
+}
+
+function unknownVersion(version: number): TrilogError {
+  return new TrilogError(
+    "unsupported_version",
+    `Cannot restore the bank: its snapshot has version ${version}, known is ${SNAPSHOT_VERSION}`,
+  );
 }
 
 function sumOf(accounts: ReadonlyMap<string, Account>): bigint {

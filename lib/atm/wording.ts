@@ -61,6 +61,8 @@ function stateOf({ code, account, balanceCents }: Extract<Answer, { kind: "refus
     case "balance_limit":
       return `${account} has ${balance}, and no balance goes above ` +
         formatCents(limits.balanceCents);
+    case "storage_full":
+      return "the bank's state is full: it takes no new accounts and no movements";
     case "same_account":
       return `both are ${account}`;
     case "invalid_account":

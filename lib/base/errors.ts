@@ -38,6 +38,8 @@ export const errorCodes = {
   unsupported_version: { retryable: false, outcome: "certain" },
   // storage
   disk_full: { retryable: true, outcome: "certain" },
+  /** The state has reached its limit; what makes it smaller is still taken. */
+  storage_full: { retryable: false, outcome: "certain" },
   disk_failed: { retryable: false, outcome: "unknown" },
   corrupt: { retryable: false, outcome: "certain" },
   address_in_use: { retryable: false, outcome: "certain" },

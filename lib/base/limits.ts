@@ -47,7 +47,14 @@ export const limits = {
   entryCacheBytes: 8 * MIB,
   /** Proposals of one group that are not yet committed. */
   uncommittedBytes: 32 * MIB,
+  /** A segment of a log is closed when it has grown to this; a stored position has 32 bits. */
+  segmentBytes: 1024 * MIB,
+  leastSegmentBytes: 4 * KIB,
   snapshotChunkBytes: 256 * KIB,
+  /** A snapshot that is sent as one message: those of Raft as a module. */
+  wholeSnapshotBytes: 256 * MIB,
+  /** Bytes of a checkpoint that are written before other work goes on. */
+  checkpointSliceBytes: 256 * KIB,
 
   /** Names of topics, groups, nodes. */
   nameCharacters: 249,
@@ -119,6 +126,11 @@ export const limits = {
   valueBytes: 1 * MIB,
   /** Longest time to live of a key: ten years. */
   timeToLiveMs: 3_652 * 24 * 3_600_000,
+  /**
+   * State of one replicated machine: of the key-value store its keys and values and 64 bytes for
+   * each key. What would make it larger is refused (`storage_full`).
+   */
+  stateBytes: 1024 * MIB,
   /** Changes of the key-value store that can still be watched; the oldest go first. */
   watchedChanges: 10_000,
   /** Their keys and values together. */
@@ -143,6 +155,10 @@ assert(
 assert(
   limits.keyBytes + limits.valueBytes < limits.watchedBytes,
   "the largest change can be watched",
+);
+assert(
+  limits.segmentBytes + limits.uncommittedBytes + limits.entryBytes < 2 ** 31,
+  "positions in a segment stay below 2 GiB, whatever is appended at its end",
 );
 assert(limits.balanceCents < Number.MAX_SAFE_INTEGER, "cents are exact numbers");
 

@@ -3,7 +3,7 @@
 import { TrilogError } from "../base/errors.ts";
 import { isValidName } from "../base/limits.ts";
 import { suggestion } from "./suggest.ts";
-import { parseDuration, parseSize } from "./units.ts";
+import { formatSize, parseDuration, parseSize } from "./units.ts";
 
 interface FlagBase {
   /** One line for `--help`. */
@@ -27,7 +27,6 @@ export type Flag =
       | "string"
       | "boolean"
       | "duration"
-      | "size"
       | "address"
       | "addresses"
       | "members"
@@ -37,6 +36,7 @@ export type Flag =
       | "texts"
       | "path";
   })
+  | (FlagBase & { readonly type: "size"; readonly min?: number; readonly max?: number })
   | (FlagBase & { readonly type: "integer"; readonly min?: number; readonly max?: number })
   | (FlagBase & { readonly type: "choice"; readonly choices: readonly string[] });
 
@@ -100,7 +100,8 @@ export function readFlag(flag: Flag, what: string, text: string): FlagValue {
     case "duration":
       return parseDuration(text) ?? refuse("a duration such as 500ms, 15s, 2m or 1h");
     case "size":
-      return parseSize(text) ?? refuse("a size such as 4096, 64KiB or 1GiB");
+      return readSize(text, flag.min ?? 0, flag.max ?? Infinity) ??
+        refuse(expectedSize(flag.min, flag.max));
     case "address":
       return isAddress(text) ? text : refuse("HOST:PORT, such as 127.0.0.1:9001");
     case "addresses":
@@ -134,6 +135,17 @@ function readInteger(text: string, min: number, max: number): number | null {
   if (!/^-?\d{1,16}$/.test(text)) return null;
   const value = Number(text);
   return Number.isSafeInteger(value) && value >= min && value <= max ? value : null;
+}
+
+function readSize(text: string, min: number, max: number): number | null {
+  const bytes = parseSize(text);
+  return bytes !== null && bytes >= min && bytes <= max ? bytes : null;
+}
+
+function expectedSize(min: number | undefined, max: number | undefined): string {
+  return min === undefined || max === undefined
+    ? "a size such as 4096, 64KiB or 1GiB"
+    : `a size from ${formatSize(min)} to ${formatSize(max)}`;
 }
 
 function expectedInteger(min: number, max: number | undefined): string {

@@ -251,6 +251,7 @@ const STATES: Partial<Record<ErrorCode, string>> = {
   value_differs: "its value is another one",
   invalid_argument: "its request id stands for another command",
   changes_forgotten: "changes since then are forgotten; begin anew from a list",
+  storage_full: "the store is full; delete keys or write smaller values",
   unsupported_version: "the store speaks another version",
 };
 

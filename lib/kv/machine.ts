@@ -14,9 +14,10 @@ import { concatBytes, equalBytes } from "../base/bytes.ts";
 import { type ErrorCode, TrilogError } from "../base/errors.ts";
 import { isValidName, limits } from "../base/limits.ts";
 import { pack, type Packable, unpack } from "../base/msgpack.ts";
-import { RequestMemory } from "../replica/requests.ts";
+import { type PackedRequest, RequestMemory } from "../replica/requests.ts";
 import type { ApplyContext, StateMachine } from "../replica/state_machine.ts";
-import { type ChangeKind, Changes } from "./changes.ts";
+import { batched, StateReader, streamOf } from "../replica/state_stream.ts";
+import { type Change, type ChangeKind, Changes } from "./changes.ts";
 import {
   type Answer,
   type Command,
@@ -27,10 +28,16 @@ import {
   type Question,
 } from "./codec.ts";
 import { Expiries } from "./expiries.ts";
-import { bytesOf, keyOf, SortedKeys } from "./keys.ts";
+import { bytesOf, keyOf } from "./keys.ts";
+import { OrderedMap } from "./ordered_map.ts";
 
-/** First element of a snapshot. */
-const SNAPSHOT_VERSION = 1;
+/** Snapshots of version 1 were one value, of which this was the first element. */
+const FIRST_VERSION = 1;
+const SNAPSHOT_VERSION = 2;
+/** Keys and values of one frame of a snapshot. */
+const FRAME_BYTES = 64 * 1024;
+/** What a key costs in the state beside its own bytes and those of its value. */
+const KEY_OVERHEAD_BYTES = 64;
 
 /** A page of a list or of changes ends after this many bytes, but holds at least one. */
 const PAGE_BYTES = 1024 * 1024;
@@ -54,12 +61,16 @@ type PackedEntry = readonly [
 type PackedChange = readonly [kind: ChangeKind, key: Uint8Array, value: Uint8Array | null];
 
 export class KvMachine implements StateMachine {
-  private held = new Map<string, Held>();
-  private keys = new SortedKeys();
+  private held = new OrderedMap<Held>();
+  /** What {@link limits.stateBytes} bounds. */
+  private heldBytes = 0;
   private expiries = this.newExpiries();
   private changes = new Changes();
   private requests = new RequestMemory();
   private lastRevision = 0;
+
+  /** `stateBytes`: the largest state, in keys and values and some bytes for each. */
+  constructor(private readonly stateBytes: number = limits.stateBytes) {}
 
   /** How many changes there were. */
   get revision(): number {
@@ -103,46 +114,71 @@ export class KvMachine implements StateMachine {
 
   /** Equal states give equal bytes: keys in their order, changes and requests in log order. */
   snapshot(): Uint8Array {
-    const entries = this.keys.all().map((key) => {
-      const { value, revision, expiresAtMs } = this.held.get(key)!;
-      return [bytesOf(key), value, revision, expiresAtMs];
-    });
-    const changes = this.changes.all().map(({ kind, key, value }) => [kind, bytesOf(key), value]);
-    const body = [this.lastRevision, entries, changes, this.requests.pack()];
-    return pack([SNAPSHOT_VERSION, body]);
+    return concatBytes([...this.freeze()]);
   }
 
-  /** Throws `unsupported_version`; then everything is as before. */
   restore(snapshot: Uint8Array): void {
+    this.restoreParts([snapshot]);
+  }
+
+  freeze(): Iterable<Uint8Array> {
+    const entries = this.held.frozen();
+    const [changes, requests] = [this.changes.all(), this.requests.packed()];
+    const head = [this.lastRevision, changes.length, this.requests.seen];
+    return streamOf(SNAPSHOT_VERSION, framesOf(head, entries, changes, requests));
+  }
+
+  /** Throws `unsupported_version` and leaves everything as before, or `malformed`. */
+  restoreParts(parts: Iterable<Uint8Array>): void {
+    const reader = new StateReader(parts);
+    if (reader.version === null) return this.restoreFirstVersion(concatBytes([...reader.rest()]));
+    if (reader.version !== SNAPSHOT_VERSION) throw unknownVersion(reader.version);
+    const [revision, changes, seen] = reader.next() as readonly [number, number, number];
+    this.clear();
+    for (const batch of reader.list()) this.takeEntries(batch as unknown as PackedEntry[]);
+    this.lastRevision = revision - changes;
+    for (const batch of reader.list()) this.takeChanges(batch as unknown as PackedChange[]);
+    const requests = [...reader.list()].flatMap((batch) => batch as unknown as PackedRequest[]);
+    this.requests = RequestMemory.of(seen, requests);
+  }
+
+  private restoreFirstVersion(snapshot: Uint8Array): void {
     const [version, body] = unpack(snapshot) as [number, Packable];
-    if (version !== SNAPSHOT_VERSION) {
-      throw new TrilogError(
-        "unsupported_version",
-        `Cannot restore the key-value store: its snapshot has version ${version}, ` +
-          `known is ${SNAPSHOT_VERSION}`,
-      );
-    }
+    if (version !== FIRST_VERSION) throw unknownVersion(version);
     const [revision, entries, changes, requests] = body as unknown as readonly [
       number,
       readonly PackedEntry[],
       readonly PackedChange[],
       Packable,
     ];
-    const memory = RequestMemory.unpack(requests);
-    this.held = new Map();
-    this.keys = new SortedKeys();
-    this.expiries = this.newExpiries();
-    for (const [bytes, value, setAt, expiresAtMs] of entries) {
-      this.put(keyOf(bytes), { value: value.slice(), revision: setAt, expiresAtMs });
-    }
-    this.changes = new Changes();
+    this.clear();
+    this.takeEntries(entries);
     this.lastRevision = revision - changes.length;
+    this.takeChanges(changes);
+    this.requests = RequestMemory.unpack(requests);
+  }
+
+  private clear(): void {
+    this.held = new OrderedMap();
+    this.heldBytes = 0;
+    this.expiries = this.newExpiries();
+    this.changes = new Changes();
+    this.requests = new RequestMemory();
+    this.lastRevision = 0;
+  }
+
+  private takeEntries(entries: readonly PackedEntry[]): void {
+    for (const [bytes, value, revision, expiresAtMs] of entries) {
+      this.put(keyOf(bytes), { value: value.slice(), revision, expiresAtMs });
+    }
+  }
+
+  private takeChanges(changes: readonly PackedChange[]): void {
     for (const [kind, bytes, value] of changes) {
       this.lastRevision += 1;
       const key = keyOf(bytes);
       this.changes.add({ revision: this.lastRevision, kind, key, value: value?.slice() ?? null });
     }
-    this.requests = memory;
   }
 
   /** Whether a watcher's position will be forgotten soon unless it moves on. */
@@ -185,6 +221,9 @@ export class KvMachine implements StateMachine {
     { value, ttlMs }: { readonly value: Uint8Array; readonly ttlMs: number | null },
     timeMs: number,
   ): Answer {
+    const before = this.held.get(key);
+    const growth = sizeOf(key, value) - (before === undefined ? 0 : sizeOf(key, before.value));
+    if (growth > 0 && this.heldBytes + growth > this.stateBytes) return refusal("storage_full");
     // The value is a view into a larger buffer, which must not be kept alive.
     const kept = value.slice();
     this.lastRevision += 1;
@@ -196,18 +235,23 @@ export class KvMachine implements StateMachine {
 
   private put(key: string, next: Held): void {
     const before = this.held.get(key);
-    if (before === undefined) this.keys.add(key);
-    else if (before.expiresAtMs !== null) this.expiries.release();
+    if (before !== undefined) this.release(key, before);
     this.held.set(key, next);
+    this.heldBytes += sizeOf(key, next.value);
     if (next.expiresAtMs !== null) this.expiries.add({ key, atMs: next.expiresAtMs });
   }
 
   private drop(key: string, kind: "delete" | "expire"): void {
-    if (this.held.get(key)!.expiresAtMs !== null) this.expiries.release();
+    this.release(key, this.held.get(key)!);
     this.held.delete(key);
-    this.keys.remove(key);
     this.lastRevision += 1;
     this.changes.add({ revision: this.lastRevision, kind, key, value: null });
+  }
+
+  /** What was held under a key is no more. */
+  private release(key: string, before: Held): void {
+    if (before.expiresAtMs !== null) this.expiries.release();
+    this.heldBytes -= sizeOf(key, before.value);
   }
 
   private answer(question: Question): Answer {
@@ -236,8 +280,7 @@ export class KvMachine implements StateMachine {
   private answerList(prefix: string, after: string): Answer {
     const entries: KeyValue[] = [];
     let bytes = 0;
-    for (const key of this.keys.from(prefix, after)) {
-      const held = this.held.get(key)!;
+    for (const [key, held] of this.held.from(prefix, after)) {
       bytes += key.length + held.value.length + PAGE_ENTRY_BYTES;
       if (bytes > PAGE_BYTES && entries.length > 0) return { kind: "entries", entries, more: true };
       entries.push({ key: bytesOf(key), ...held });
@@ -261,6 +304,42 @@ export class KvMachine implements StateMachine {
     }
     return { kind: "changes", changes, upTo };
   }
+}
+
+/** The frames of a snapshot: lists in batches, each list ended by null. */
+function* framesOf(
+  head: Packable,
+  entries: Iterable<readonly [string, Held]>,
+  changes: readonly Change[],
+  requests: readonly PackedRequest[],
+): Generator<Packable, void, void> {
+  yield head;
+  for (const batch of batched(entries, ([key, { value }]) => sizeOf(key, value), FRAME_BYTES)) {
+    yield batch.map(([key, { value, revision, expiresAtMs }]) => {
+      return [bytesOf(key), value, revision, expiresAtMs];
+    });
+  }
+  yield null;
+  for (const batch of batched(changes, ({ key, value }) => sizeOf(key, value), FRAME_BYTES)) {
+    yield batch.map(({ kind, key, value }) => [kind, bytesOf(key), value]);
+  }
+  yield null;
+  const requestBytes = ([id, command, answer]: PackedRequest) =>
+    id.length + command.length + answer.length;
+  yield* batched(requests, requestBytes, FRAME_BYTES);
+  yield null;
+}
+
+function sizeOf(key: string, value: Uint8Array | null): number {
+  return key.length + (value?.length ?? 0) + KEY_OVERHEAD_BYTES;
+}
+
+function unknownVersion(version: number): TrilogError {
+  return new TrilogError(
+    "unsupported_version",
+    `Cannot restore the key-value store: its snapshot has version ${version}, ` +
+      `known is ${SNAPSHOT_VERSION}`,
+  );
 }
 
 /** What is wrong with a command whatever the state is, or null. */

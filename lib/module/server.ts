@@ -150,12 +150,17 @@ export class RaftServer {
   /**
    * The service's state after command `index`, which it has applied: the log up to there is
    * dropped. Older than the present snapshot, it is ignored. Throws `invalid_argument` for a
-   * command that was not applied.
+   * command that was not applied, and `storage_full` for a state of more than
+   * `limits.wholeSnapshotBytes`, since it is sent to other servers as one message.
    */
   snapshot(index: number, bytes: Uint8Array): void {
     if (index > this.applied) {
       const state = `command ${index} is not applied`;
       throw new TrilogError("invalid_argument", `Cannot take snapshot: ${state}`);
+    }
+    if (bytes.length > limits.wholeSnapshotBytes) {
+      const state = `${bytes.length} bytes are more than ${limits.wholeSnapshotBytes}`;
+      throw new TrilogError("storage_full", `Cannot take snapshot: ${state}`);
     }
     if (this.killed) return;
     this.taken = { index, bytes };

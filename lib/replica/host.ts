@@ -27,8 +27,9 @@ import {
   wantedCodec,
 } from "./frames.ts";
 import { Lateness } from "./lateness.ts";
-import { Replica, type ReplicaOptions } from "./replica.ts";
+import { Replica } from "./replica.ts";
 import type { ReplicaContext } from "./replica_context.ts";
+import type { ReplicaOptions } from "./replica_types.ts";
 import { SteadyTime } from "./stamps.ts";
 import { SCRUB, Scrub, type ScrubOptions } from "./scrub.ts";
 import { SnapshotTransfers } from "./snapshots.ts";
@@ -97,7 +98,8 @@ export class Host implements PeerHandler {
     const longestPatienceMs = PATIENCE_TIMEOUTS * options.electionTimeoutMs;
     this.lateness = new Lateness(this.tickMs, longestPatienceMs, this.startedMs);
     this.pacer = new SyncPacer(clock);
-    this.transfers = new SnapshotTransfers({ self: this.self, clock, logger, send });
+    const fatal = (error: unknown) => this.fatal(error);
+    this.transfers = new SnapshotTransfers({ self: this.self, clock, logger, send, fatal });
     this.beats = new Beats(this.self, {
       logger,
       nowMs: () => clock.monotonicMs(),

@@ -7,6 +7,7 @@
 
 import { assert } from "../base/assert.ts";
 import { EMPTY_BYTES } from "../base/bytes.ts";
+import { limits } from "../base/limits.ts";
 import type { Timer } from "../base/clock.ts";
 import { TrilogError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
@@ -93,7 +94,15 @@ export class Replica {
     this.logger = context.logger.with({ group: options.group });
     this.lastActiveMs = context.clock.monotonicMs();
     this.awakeSinceMs = this.lastActiveMs;
-    this.checkpoints = new Checkpoints(this.store, options.compaction, this.logger);
+    this.checkpoints = new Checkpoints({
+      store: this.store,
+      compaction: options.compaction,
+      clock: context.clock,
+      logger: this.logger,
+      sliceBytes: options.sliceBytes ?? limits.checkpointSliceBytes,
+      onTrimmed: (snapshot) => this.step({ kind: "compacted", snapshot }),
+      onFailed: (error) => context.fatal(error),
+    });
     const restored = this.checkpoints.restoreNewest(this.machine);
     const recovered = this.store.recovered;
     this.applied = restored?.last.index ?? 0;
@@ -245,8 +254,7 @@ export class Replica {
 
   /** Drops the log before a stored checkpoint; followers behind it get that checkpoint. */
   trimTo(checkpoint: SnapshotMeta): void {
-    if (!this.checkpoints.trimTo(checkpoint)) return;
-    this.step({ kind: "compacted", snapshot: checkpoint });
+    this.checkpoints.trimTo(checkpoint);
   }
 
   /** Takes one input into the core; what follows from it happens in the host's next turn. */
@@ -313,6 +321,7 @@ export class Replica {
     this.closed = true;
     this.retryTimer?.cancel();
     this.repair.close();
+    this.checkpoints.close();
     this.pending.rejectAll(this.closedError());
     this.store.close();
   }
@@ -440,15 +449,11 @@ export class Replica {
   private checkpoint(): void {
     const at = this.lastApplied;
     if (at === null || this.writes.adopting || !this.checkpoints.dueAfter(at.index)) return;
-    const base = this.checkpoints.take(this.machine, {
+    this.checkpoints.begin(this.machine, {
       last: { index: at.index, term: at.term },
       timeMs: at.timeMs,
       membership: this.appliedMembership,
     });
-    if (base === null) return;
-    // One batch of entries may pass several segments: the core must know that they are applied.
-    this.step({ kind: "applied", index: at.index });
-    this.step({ kind: "compacted", snapshot: base });
   }
 
   /** A membership is effective as soon as it is in the log: addresses are needed then. */

@@ -2,6 +2,7 @@
 
 import type { Index, LogId, RaftOptions } from "../raft/types.ts";
 import type { LogStore } from "../storage/store.ts";
+import type { Compaction } from "./checkpoints.ts";
 import type { StateMachine } from "./state_machine.ts";
 import type { ReplicaObserver } from "./story.ts";
 
@@ -19,12 +20,9 @@ export interface ReplicaOptions {
   readonly machine: StateMachine;
   readonly store: LogStore;
   readonly raft: Omit<RaftOptions, "id">;
-  /**
-   * `previous`: when a checkpoint is taken at a segment's start, the log before the checkpoint
-   * before it is dropped, so a follower that lags by less than a segment never needs a snapshot.
-   * `manual`: only {@link Replica.trimTo} drops anything (the queue's retention).
-   */
-  readonly compaction: "previous" | "manual";
+  readonly compaction: Compaction;
+  /** Bytes of a checkpoint that are written at a time; for tests. */
+  readonly sliceBytes?: number | undefined;
   /**
    * Committed position at or after which this replica was made anew under an identity that may
    * have been a member before: see `floor.ts`.

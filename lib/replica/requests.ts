@@ -30,6 +30,9 @@ export type Lookup =
   /** The id may have been used and forgotten. */
   | { readonly kind: "expired" };
 
+/** A remembered request in a snapshot. */
+export type PackedRequest = readonly [id: string, command: Uint8Array, answer: Uint8Array];
+
 interface Remembered {
   readonly command: Uint8Array;
   readonly answer: Uint8Array;
@@ -69,20 +72,27 @@ export class RequestMemory {
     this.remembered.delete(oldest);
   }
 
-  /** The whole memory, oldest first, for the machine's snapshot. */
+  /** All that is remembered now, oldest first, for the machine's snapshot. */
+  packed(): PackedRequest[] {
+    return [...this.remembered].map(([id, { command, answer }]) => [id, command, answer]);
+  }
+
+  /** The whole memory as one value. */
   pack(): Packable {
-    const all: Packable[] = [];
-    for (const [id, { command, answer }] of this.remembered) all.push([id, command, answer]);
-    return [this.count, all];
+    return [this.count, this.packed()];
+  }
+
+  /** `seen` requests in all, of which these are remembered. */
+  static of(seen: number, requests: Iterable<PackedRequest>): RequestMemory {
+    const memory = new RequestMemory();
+    for (const [id, command, answer] of requests) {
+      memory.remembered.set(id, { command: command.slice(), answer: answer.slice() });
+    }
+    memory.count = seen;
+    return memory;
   }
 
   static unpack(packed: Packable): RequestMemory {
-    const [count, all] = packed as [number, [string, Uint8Array, Uint8Array][]];
-    const memory = new RequestMemory();
-    for (const [id, command, answer] of all) {
-      memory.remembered.set(id, { command: command.slice(), answer: answer.slice() });
-    }
-    memory.count = count;
-    return memory;
+    return RequestMemory.of(...packed as [number, PackedRequest[]]);
   }
 }

@@ -5,12 +5,14 @@
  * the replicated state and of its snapshots.
  */
 
+import { concatBytes } from "../base/bytes.ts";
 import { binary, type Decoded, list, record, whole } from "../base/codec.ts";
 import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { pack, type Packable, unpack } from "../base/msgpack.ts";
 import { Invitations } from "./invitations.ts";
 import type { ApplyContext, StateMachine } from "./state_machine.ts";
+import { frozenState, restoreState, StateReader, streamOf } from "./state_stream.ts";
 
 /** First element of a command in the log. Never reuse a number. */
 const CommandKind = { open: 0, run: 1, close: 2, invitation: 3 } as const;
@@ -95,15 +97,14 @@ interface Session {
   readonly answers: Map<number, Uint8Array>;
 }
 
-const sessionsCodec = list(record({
+const sessionCodec = record({
   id: whole,
   lowest: whole,
   answers: list(record({ sequence: whole, answer: binary })),
-}));
-const firstSnapshotCodec = record({ sessions: sessionsCodec, machine: binary });
-const snapshotCodec = record({ sessions: sessionsCodec, invitations: binary, machine: binary });
-
-/** Version 1 had no invitations. */
+});
+/** Snapshots of version 1 were one value, without invitations. */
+const firstSnapshotCodec = record({ sessions: list(sessionCodec), machine: binary });
+const FIRST_VERSION = 1;
 const SNAPSHOT_VERSION = 2;
 
 export class SessionMachine implements StateMachine {
@@ -143,37 +144,51 @@ export class SessionMachine implements StateMachine {
   }
 
   snapshot(): Uint8Array {
-    const sessions = [...this.sessions].map(([id, { lowest, answers }]) => ({
-      id,
-      lowest,
-      answers: [...answers].map(([sequence, answer]) => ({ sequence, answer })),
-    }));
-    const invitations = this.invitations.snapshot();
-    const machine = this.machine.snapshot();
-    return pack([SNAPSHOT_VERSION, snapshotCodec.encode({ sessions, invitations, machine })]);
+    return concatBytes([...this.freeze()]);
   }
 
   restore(snapshot: Uint8Array): void {
-    const [version, content] = unpack(snapshot) as [number, Packable];
-    if (version !== SNAPSHOT_VERSION && version !== 1) {
-      throw new TrilogError(
-        "unsupported_version",
-        `Cannot restore sessions: snapshot version ${version} is not known here`,
-      );
-    }
-    this.invitations.clear();
-    if (version === 1) return this.restoreFrom(firstSnapshotCodec.decode(content, "sessions"));
-    const decoded = snapshotCodec.decode(content, "sessions");
-    this.invitations.restore(decoded.invitations);
-    this.restoreFrom(decoded);
+    this.restoreParts([snapshot]);
   }
 
-  private restoreFrom({ sessions, machine }: Decoded<typeof firstSnapshotCodec>): void {
+  freeze(): Iterable<Uint8Array> {
+    // Answers never change once they are given.
+    const sessions = [...this.sessions].map(([id, { lowest, answers }]) =>
+      sessionCodec.encode({
+        id,
+        lowest,
+        answers: [...answers].map(([sequence, answer]) => ({ sequence, answer })),
+      })
+    );
+    const own = streamOf(SNAPSHOT_VERSION, [...sessions, null, this.invitations.snapshot()]);
+    return chained(own, frozenState(this.machine));
+  }
+
+  restoreParts(parts: Iterable<Uint8Array>): void {
+    const reader = new StateReader(parts);
+    if (reader.version === null) return this.restoreFirstVersion(concatBytes([...reader.rest()]));
+    if (reader.version !== SNAPSHOT_VERSION) throw unknownVersion(reader.version);
+    const sessions = [...reader.list()].map((item) => sessionCodec.decode(item, "session"));
+    const invitations = binary.decode(reader.next(), "invitations");
+    restoreState(this.machine, reader.rest());
+    this.takeSessions(sessions);
+    this.invitations.restore(invitations);
+  }
+
+  private restoreFirstVersion(snapshot: Uint8Array): void {
+    const [version, content] = unpack(snapshot) as [number, Packable];
+    if (version !== FIRST_VERSION) throw unknownVersion(version);
+    const { sessions, machine } = firstSnapshotCodec.decode(content, "sessions");
+    restoreState(this.machine, [machine]);
+    this.takeSessions(sessions);
+    this.invitations.clear();
+  }
+
+  private takeSessions(sessions: readonly Decoded<typeof sessionCodec>[]): void {
     this.sessions = new Map(sessions.map(({ id, lowest, answers }) => [id, {
       lowest,
-      answers: new Map(answers.map(({ sequence, answer }) => [sequence, answer])),
+      answers: new Map(answers.map(({ sequence, answer }) => [sequence, answer.slice()])),
     }]));
-    this.machine.restore(machine);
   }
 
   private open(context: ApplyContext): Uint8Array {
@@ -210,6 +225,21 @@ export class SessionMachine implements StateMachine {
     session.answers.set(request.sequence, answer);
     return done(answer);
   }
+}
+
+function* chained(
+  first: Iterable<Uint8Array>,
+  second: Iterable<Uint8Array>,
+): Generator<Uint8Array, void, void> {
+  yield* first;
+  yield* second;
+}
+
+function unknownVersion(version: number): TrilogError {
+  return new TrilogError(
+    "unsupported_version",
+    `Cannot restore sessions: snapshot version ${version} is not known here`,
+  );
 }
 
 /** Drops the answers below `lowest`, which their client has. */

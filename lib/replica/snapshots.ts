@@ -19,7 +19,7 @@ import { limits } from "../base/limits.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Packable } from "../base/msgpack.ts";
 import type { ReplicaId, SnapshotMeta } from "../raft/types.ts";
-import type { SnapshotReader, SnapshotWriter } from "../storage/store.ts";
+import type { SnapshotReader } from "../storage/store.ts";
 import {
   type Chunk,
   chunkCodec,
@@ -32,12 +32,22 @@ import {
   wantedCodec,
 } from "./frames.ts";
 import type { Replica } from "./replica.ts";
+import { SnapshotTask } from "./snapshot_task.ts";
 
 export interface SnapshotContext {
   readonly self: ReplicaId;
   readonly clock: Clock;
   readonly logger: Logger;
   send(to: ReplicaId, group: string, body: Packable): void;
+  /** The disk has failed. */
+  fatal(error: unknown): void;
+}
+
+/** A snapshot on its way here. */
+interface Incoming {
+  readonly task: SnapshotTask;
+  /** The disk works on it: what comes meanwhile is ignored, and repeated by the leader. */
+  busy: boolean;
 }
 
 interface Outgoing {
@@ -45,6 +55,8 @@ interface Outgoing {
   readonly to: ReplicaId;
   readonly reader: SnapshotReader;
   readonly term: number;
+  /** The log behind the snapshot may be trimmed again. */
+  readonly release: () => void;
   /** The frame to repeat while nothing comes back. */
   lastFrame: Packable;
   repeats: number;
@@ -53,13 +65,13 @@ interface Outgoing {
 
 const REPEAT_MS = 300;
 const REPEATS_BEFORE_GIVING_UP = 20;
-/** A full disk does not take snapshots for this long. */
-const FULL_DISK_PAUSE_MS = 3_000;
+/** A group takes no snapshot for this long after the disk could not. */
+const PAUSE_MS = 3_000;
 
 export class SnapshotTransfers {
   private readonly outgoing = new Map<string, Outgoing>();
   /** At most one incoming snapshot per group: a newer one replaces it. */
-  private readonly incoming = new Map<string, SnapshotWriter>();
+  private readonly incoming = new Map<string, Incoming>();
   /** Groups whose snapshot found no room, and until when none is taken for them. */
   private readonly pausedUntilMs = new Map<string, number>();
 
@@ -87,7 +99,9 @@ export class SnapshotTransfers {
       offerCodec.encode({ term, meta, size: reader.size }),
     ];
     const timer = this.repeatLater(key);
-    this.outgoing.set(key, { replica, to, reader, term, lastFrame: offer, repeats: 0, timer });
+    const release = replica.checkpoints.hold();
+    const lastFrame = offer;
+    this.outgoing.set(key, { replica, to, reader, term, release, lastFrame, repeats: 0, timer });
     this.context.send(to, replica.group, offer);
   }
 
@@ -122,43 +136,72 @@ export class SnapshotTransfers {
       return;
     }
     if (this.isPaused(replica)) return this.refuse(from, replica, index);
-    this.whereRoom(from, replica, index, () => {
-      let writer = this.incoming.get(replica.group);
-      if (writer === undefined || !sameSnapshot(writer.meta, meta)) {
+    let incoming = this.incoming.get(replica.group);
+    if (incoming?.busy) return;
+    this.whereRoom(from, replica, index, async () => {
+      if (incoming === undefined || !sameSnapshot(incoming.task.writer.meta, meta)) {
         this.dropIncoming(replica);
-        writer = replica.store.beginSnapshot(meta);
-        this.incoming.set(replica.group, writer);
+        const task = new SnapshotTask(replica.store.beginSnapshot(meta), this.context.clock);
+        incoming = { task, busy: false };
+        this.incoming.set(replica.group, incoming);
       }
-      if (writer.size === size) this.finishIncoming(from, replica, term, writer);
-      else this.answer(from, replica, { index, offset: writer.size });
+      await this.goOn(from, replica, incoming, { term, size });
     });
   }
 
   onChunk(from: ReplicaId, replica: Replica, chunk: Chunk): void {
-    const writer = this.incoming.get(replica.group);
-    const { index, offset, bytes, size, term } = chunk;
-    if (writer === undefined || writer.meta.last.index !== index) return;
-    if (term < replica.raft.term) return;
-    this.whereRoom(from, replica, index, () => {
-      if (offset === writer.size) writer.write(bytes);
-      if (writer.size === size) this.finishIncoming(from, replica, term, writer);
-      else this.answer(from, replica, { index, offset: writer.size });
+    const incoming = this.incoming.get(replica.group);
+    const { index, offset, bytes, term } = chunk;
+    if (incoming === undefined || incoming.busy) return;
+    if (incoming.task.writer.meta.last.index !== index || term < replica.raft.term) return;
+    this.whereRoom(from, replica, index, async () => {
+      if (offset === incoming.task.writer.size) incoming.task.write(bytes);
+      await this.goOn(from, replica, incoming, chunk);
     });
   }
 
-  /** Takes in a part of a snapshot. A full disk drops all of it and ends the transfer for now. */
-  private whereRoom(from: ReplicaId, replica: Replica, index: number, take: () => void): void {
-    try {
-      take();
-    } catch (error) {
-      if (!(error instanceof TrilogError) || error.code !== "disk_full") throw error;
-      const { clock, logger } = this.context;
-      const { group } = replica;
-      logger.warn("no room for a snapshot: it is refused for now", { group, index });
-      this.dropIncoming(replica);
-      this.pausedUntilMs.set(group, clock.monotonicMs() + FULL_DISK_PAUSE_MS);
-      this.refuse(from, replica, index);
+  /** Asks for the next chunk, or stores the snapshot that is complete and tells the core. */
+  private async goOn(
+    from: ReplicaId,
+    replica: Replica,
+    incoming: Incoming,
+    { term, size }: { readonly term: number; readonly size: number },
+  ): Promise<void> {
+    const { task } = incoming;
+    const { meta } = task.writer;
+    const complete = task.writer.size === size;
+    if (complete || task.wantsSync) {
+      incoming.busy = true;
+      if (!await (complete ? task.store() : task.sync())) return;
+      incoming.busy = false;
     }
+    this.answer(from, replica, { index: meta.last.index, offset: task.writer.size });
+    if (!complete) return;
+    this.incoming.delete(replica.group);
+    this.tellCore(from, replica, term, meta);
+  }
+
+  /**
+   * Takes in a part of a snapshot. A full disk drops all of it and ends the transfer for now; so
+   * does a file that does not read back as it was written.
+   */
+  private whereRoom(
+    from: ReplicaId,
+    replica: Replica,
+    index: number,
+    take: () => Promise<void>,
+  ): void {
+    take().catch((error) => {
+      const { clock, logger, fatal } = this.context;
+      const code = error instanceof TrilogError ? error.code : "internal";
+      if (code !== "disk_full" && code !== "corrupt") return fatal(error);
+      const { group } = replica;
+      const { message: reason } = error;
+      logger.warn("a snapshot is refused for now", { group, index, reason });
+      this.dropIncoming(replica);
+      this.pausedUntilMs.set(group, clock.monotonicMs() + PAUSE_MS);
+      this.refuse(from, replica, index);
+    });
   }
 
   private isPaused({ group }: Replica): boolean {
@@ -175,7 +218,7 @@ export class SnapshotTransfers {
   }
 
   private dropIncoming({ group }: Replica): void {
-    this.incoming.get(group)?.abort();
+    this.incoming.get(group)?.task.cancel();
     this.incoming.delete(group);
   }
 
@@ -218,19 +261,6 @@ export class SnapshotTransfers {
     this.context.send(to, replica.group, body);
   }
 
-  private finishIncoming(
-    from: ReplicaId,
-    replica: Replica,
-    term: number,
-    writer: SnapshotWriter,
-  ): void {
-    const { meta, size } = writer;
-    writer.commit();
-    this.incoming.delete(replica.group);
-    this.answer(from, replica, { index: meta.last.index, offset: size });
-    this.tellCore(from, replica, term, meta);
-  }
-
   private tellCore(from: ReplicaId, replica: Replica, term: number, meta: SnapshotMeta): void {
     const to = this.context.self;
     replica.step({
@@ -264,6 +294,7 @@ export class SnapshotTransfers {
     this.outgoing.delete(key);
     transfer.timer.cancel();
     transfer.reader.close();
+    transfer.release();
     if (ok !== null) transfer.replica.step({ kind: "snapshot_sent", to: transfer.to, ok });
   }
 }

@@ -25,4 +25,29 @@ export interface StateMachine {
   snapshot(): Uint8Array;
   /** Replaces the whole state; nothing of the old one remains. */
   restore(snapshot: Uint8Array): void;
+  /**
+   * For machines whose state may be large, together with `restoreParts`: the bytes of `snapshot`
+   * in parts of about 64 KiB. The call takes no longer than a command; the parts are made while
+   * they are taken, and show the state of the call whatever is applied in between.
+   */
+  freeze?(): Iterable<Uint8Array>;
+  /**
+   * Replaces the whole state by one in parts of any size. After a failure the machine may be blank:
+   * it must be restored again before it is used.
+   */
+  restoreParts?(parts: Iterable<Uint8Array>): void;
+}
+
+/** `machine` with each command passed to `apply`; the rest as it is. */
+export function withApply(machine: StateMachine, apply: StateMachine["apply"]): StateMachine {
+  return {
+    apply,
+    query: (question) => machine.query(question),
+    snapshot: () => machine.snapshot(),
+    restore: (snapshot) => machine.restore(snapshot),
+    ...(machine.freeze === undefined ? {} : { freeze: () => machine.freeze!() }),
+    ...(machine.restoreParts === undefined
+      ? {}
+      : { restoreParts: (parts: Iterable<Uint8Array>) => machine.restoreParts!(parts) }),
+  };
 }

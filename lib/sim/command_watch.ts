@@ -1,7 +1,7 @@
 /** The commands that reach the machines of one group, each index once, with the first answer. */
 
 import type { Index } from "../raft/types.ts";
-import type { ApplyContext, StateMachine } from "../replica/state_machine.ts";
+import { type ApplyContext, type StateMachine, withApply } from "../replica/state_machine.ts";
 
 export interface Noted<Command> extends ApplyContext {
   readonly command: Command;
@@ -20,16 +20,11 @@ export class CommandWatch<Command> {
 
   /** The machine with every command that reaches it noted. */
   watch(machine: StateMachine): StateMachine {
-    return {
-      apply: (bytes, context) => {
-        const answer = machine.apply(bytes, context);
-        if (!this.noted.has(context.index)) this.note(bytes, context, answer);
-        return answer;
-      },
-      query: (question) => machine.query(question),
-      snapshot: () => machine.snapshot(),
-      restore: (snapshot) => machine.restore(snapshot),
-    };
+    return withApply(machine, (bytes, context) => {
+      const answer = machine.apply(bytes, context);
+      if (!this.noted.has(context.index)) this.note(bytes, context, answer);
+      return answer;
+    });
   }
 
   /** How many commands are noted. */

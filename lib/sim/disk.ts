@@ -29,6 +29,8 @@ export interface DiskState {
 
 export class SimDisk implements Disk {
   readonly faultsFired: FaultCounts = new Map();
+  /** Called when a file got a new name, before that is durable. */
+  onRename: ((to: string) => void) | null = null;
   private process: SimProcess;
   private readonly random: Prng;
   private readonly syncMs: readonly [number, number];
@@ -92,6 +94,7 @@ export class SimDisk implements Disk {
     }
     this.names.change([{ ...source, node: null }, { ...target, node }]);
     this.countUsed();
+    this.onRename?.(to);
   }
 
   syncDirectory(path: string): void {

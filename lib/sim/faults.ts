@@ -22,7 +22,8 @@ export type Fault =
   /**
    * A process ends, by SIGKILL or together with its machine's power, and starts again. `leaderOf`:
    * not that node but the leader of a group. `promised`: not now but just after it next sent a vote
-   * or an acknowledgement, when whatever it should have synced before is missing most.
+   * or an acknowledgement, when whatever it should have synced before is missing most; or just after
+   * it stored a snapshot that its log has not adopted.
    */
   | {
     readonly kind: "crash" | "power";

@@ -123,6 +123,9 @@ export class SimNode {
   start(bootstrap: Membership | null): void {
     const { scheduler, network, options, system } = this.world;
     this.onPromise = null;
+    this.disk.onRename = (to) => {
+      if (to.endsWith(".snapshot")) this.faultAfterPromise();
+    };
     this.process = new SimProcess(scheduler, this.name, (thrown) => this.exit(thrown));
     this.process.onRun(() => this.world.touched(this));
     this.disk.attach(this.process);
@@ -172,6 +175,7 @@ export class SimNode {
         entryCacheBytes: options.cacheBytes,
       },
       compaction: system.compaction,
+      sliceBytes: options.sliceBytes,
       floor: this.hosted.floors.get(group.name),
     });
     group.oracle.follow(replica);
@@ -237,7 +241,10 @@ export class SimNode {
     this.damaged = false;
   }
 
-  /** Runs `fault` a moment after the node next promised something, if it is the same process. */
+  /**
+   * Runs `fault` a moment after the node next promised something or stored a snapshot, which its
+   * log has not adopted yet, if it is the same process.
+   */
   afterPromise(fault: () => void): void {
     this.onPromise = fault;
   }
@@ -318,11 +325,15 @@ export class SimNode {
     });
   }
 
-  /** A vote or an acknowledgement leaves; gives the oracle that judges it. */
-  private promised(group: string): GroupOracle {
+  private faultAfterPromise(): void {
     const fault = this.onPromise;
     this.onPromise = null;
     if (fault !== null) this.process.after(PROMISE_MS, "fault after promise", fault);
+  }
+
+  /** A vote or an acknowledgement leaves; gives the oracle that judges it. */
+  private promised(group: string): GroupOracle {
+    this.faultAfterPromise();
     return this.world.groups[Number(group.slice(1)) - 1].oracle;
   }
 }

@@ -36,6 +36,8 @@ export interface SimOptions {
   readonly cacheBytes: number;
   /** Whether the store's reads are answered under leases. */
   readonly leases: boolean;
+  /** Bytes of a checkpoint that are written at a time. */
+  readonly sliceBytes: number;
   /** Virtual time under faults. */
   readonly faultsMs: number;
   /** Mean virtual time from one fault to the next; null for none. */
@@ -84,7 +86,7 @@ export function optionsOf(seed: number, overrides: Partial<SimOptions> = {}): Si
   const groups = random.chance(0.6) ? random.between(1, 3) : random.between(4, 16);
   const calm = random.chance(0.1);
   const heartbeatMs = random.pick([30, 50, 100]);
-  const drawn: Omit<SimOptions, "leases"> = {
+  const drawn: Omit<SimOptions, "leases" | "sliceBytes"> = {
     system,
     nodes,
     groups,
@@ -112,7 +114,8 @@ export function optionsOf(seed: number, overrides: Partial<SimOptions> = {}): Si
   for (const kind of ["delete_group", "put_back"] as const) {
     if (hands.chance(0.2)) kinds.push(kind);
   }
-  return { ...drawn, kinds, leases, ...overrides };
+  const sliceBytes = random.pick([100, 1_000, limits.checkpointSliceBytes]);
+  return { ...drawn, kinds, leases, sliceBytes, ...overrides };
 }
 
 function linkOf(random: Prng, heartbeatMs: number): LinkOptions {

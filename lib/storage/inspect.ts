@@ -30,10 +30,13 @@ import {
 import { LogIndex, readIndexFile } from "./segment_index.ts";
 import { replayRecords, surveyNewest, syncedAtLeast } from "./segment_scan.ts";
 import { openSnapshotFile } from "./snapshot_files.ts";
+import { sameId } from "./snapshot_format.ts";
 import type { GroupIdentity } from "./store.ts";
 import { readSyncMark, type SyncMark } from "./sync_mark.ts";
 
 const WINDOW_BYTES = 1024 * 1024;
+
+const NOWHERE = { index: 0, term: 0 };
 
 /** Something that is not what was written. */
 export interface Fault {
@@ -270,7 +273,7 @@ class GroupInspector {
       if (sound) log = this.note(directory, () => this.replay(chain));
       chain.newest.file.close();
     } else this.inspectEachSegment();
-    this.inspectSnapshots(identity);
+    this.inspectSnapshots(identity, log);
     if (log !== null) this.checkBase(log);
     return log;
   }
@@ -390,13 +393,15 @@ class GroupInspector {
     };
   }
 
-  private inspectSnapshots(identity: GroupIdentity): void {
+  /** Only the snapshot under the log is needed; without another one more of the log is applied. */
+  private inspectSnapshots(identity: GroupIdentity, log: LogInspection | null): void {
     const { disk, group, how: { thorough } } = this;
     for (const name of disk.list(group.directory)) {
       const last = parseSnapshotName(name);
       if (last === null) continue;
       const file = joinPath(group.directory, name);
-      this.note(file, () => {
+      const helps = log !== null && !sameId(last, log.base?.last ?? NOWHERE);
+      const look = () => {
         const reader = openSnapshotFile(disk, group.directory, identity, last);
         try {
           for (let at = 0; thorough && at < reader.size; at += WINDOW_BYTES) {
@@ -406,12 +411,14 @@ class GroupInspector {
         } finally {
           reader.close();
         }
-      });
+      };
+      if (helps) this.noteHarmless(look);
+      else this.note(file, look);
     }
   }
 
   private checkBase(log: LogInspection): void {
-    const base = log.base?.last ?? { index: 0, term: 0 };
+    const base = log.base?.last ?? NOWHERE;
     const oldest = this.segments[0];
     if (log.firstIndex > base.index + 1) {
       const missing = `entries ${base.index + 1} to ${log.firstIndex - 1} before it are missing`;

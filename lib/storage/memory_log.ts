@@ -155,11 +155,20 @@ export class MemoryLog implements LogStore {
   }
 
   trimPrefix(base: SnapshotMeta): void {
+    this.noteBase(base);
+  }
+
+  noteBase(base: SnapshotMeta): boolean {
     this.commit.check();
     assert(this.hasSnapshot(base.last), "a log is trimmed to a stored snapshot");
     assert(base.last.index <= this.lastIndex(), "a log is trimmed to what it holds");
-    if (base.last.index <= (this.content.base?.last.index ?? 0)) return;
+    if (base.last.index <= (this.content.base?.last.index ?? 0)) return false;
     this.standOn(base);
+    return true;
+  }
+
+  dropSegment(): boolean {
+    return false;
   }
 
   adoptSnapshot(meta: SnapshotMeta, hardState: HardState): void {
@@ -194,6 +203,11 @@ export class MemoryLog implements LogStore {
     this.commit.check();
     const parts: Uint8Array[] = [];
     let open = true;
+    const publish = () => {
+      assert(open, "a snapshot is published once");
+      open = false;
+      this.store({ meta, state: concatBytes(parts) });
+    };
     return {
       meta,
       get size() {
@@ -203,11 +217,11 @@ export class MemoryLog implements LogStore {
         assert(open, "a snapshot is written before it is committed or aborted");
         parts.push(part.slice());
       },
-      commit: () => {
-        assert(open, "a snapshot is committed once");
-        open = false;
-        this.store({ meta, state: concatBytes(parts) });
-      },
+      end: () => {},
+      sync: () => Promise.resolve(),
+      check: () => true,
+      publish,
+      commit: publish,
       abort: () => {
         open = false;
       },
@@ -236,6 +250,11 @@ export class MemoryLog implements LogStore {
   removeSnapshot(index: Index): void {
     assert(index !== this.content.base?.last.index, "the log stands on this snapshot");
     this.drop(index);
+  }
+
+  retireSnapshot(index: Index): () => boolean {
+    this.removeSnapshot(index);
+    return () => false;
   }
 
   private drop(index: Index): void {

@@ -15,6 +15,7 @@
 
 import { assert } from "../base/assert.ts";
 import { TrilogError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
 import { type Logger, silentLogger } from "../base/logger.ts";
 import type { Entry, HardState, Index, Membership, SnapshotMeta, Term } from "../raft/types.ts";
 import type { Disk } from "./disk.ts";
@@ -28,6 +29,7 @@ import { addBase, addHardState, createSegment, type Segment } from "./segment.ts
 import { encodeIndexFile, type LogIndex, membershipOf, writeIndexFile } from "./segment_index.ts";
 import { SegmentRepair } from "./segment_repair.ts";
 import { SegmentFiles } from "./segment_reader.ts";
+import { type SegmentStart, SegmentStarts } from "./segment_starts.ts";
 import { SnapshotFiles } from "./snapshot_files.ts";
 import { SyncMarkFile } from "./sync_mark.ts";
 import type {
@@ -71,12 +73,6 @@ interface Active {
   firstStampMs: number | null | "unread";
 }
 
-interface SegmentStart {
-  readonly number: number;
-  readonly first: Index;
-  bytes: number;
-}
-
 class SegmentLog implements LogStore {
   readonly identity: GroupIdentity;
   readonly recovered: RecoveredState;
@@ -91,9 +87,7 @@ class SegmentLog implements LogStore {
   private segments: SegmentFile[];
   private hardState: HardState;
   private active: Active;
-  private starts: SegmentStart[] = [];
-  /** State of the index that `starts` was listed from. */
-  private startsAsOf = -1;
+  private readonly starts: SegmentStarts;
 
   constructor(
     private readonly disk: Disk,
@@ -105,6 +99,7 @@ class SegmentLog implements LogStore {
     this.identity = options.identity;
     this.logger = options.logger ?? silentLogger;
     this.index = recovered.index;
+    this.starts = new SegmentStarts(this.index);
     this.segments = recovered.segments;
     this.hardState = recovered.hardState;
     this.report = recovered.report;
@@ -223,7 +218,8 @@ class SegmentLog implements LogStore {
   private rollIfFull(): void {
     const { segment, listed } = this.active;
     const holdsSomething = listed.bytes > segment.headerEnd;
-    if (listed.bytes >= this.options.segmentBytes && holdsSomething) this.startSegment(null);
+    const full = listed.bytes >= Math.min(this.options.segmentBytes, limits.segmentBytes);
+    if (full && holdsSomething) this.startSegment(null);
   }
 
   /** Ends the active segment when its first entry is too old to share it with one of `timeMs`. */
@@ -370,22 +366,7 @@ class SegmentLog implements LogStore {
   }
 
   segmentStarts(): readonly SegmentStart[] {
-    if (this.startsAsOf !== this.index.changes) this.listStarts();
-    const newest = this.starts[this.starts.length - 1];
-    const { listed } = this.active;
-    if (newest !== undefined && newest.number === listed.number) newest.bytes = listed.bytes;
-    return this.starts;
-  }
-
-  /** A replica asks at every turn, and a long log has thousands of segments: the list is kept. */
-  private listStarts(): void {
-    this.starts = [];
-    this.startsAsOf = this.index.changes;
-    for (const { segment, first } of this.index.runs) {
-      if (this.starts[this.starts.length - 1]?.number === segment) continue;
-      const { bytes } = this.segments[segment - this.segments[0].number];
-      this.starts.push({ number: segment, first, bytes });
-    }
+    return this.starts.list(this.segments, this.active.listed);
   }
 
   bytes(): number {
@@ -393,56 +374,67 @@ class SegmentLog implements LogStore {
   }
 
   trimPrefix(base: SnapshotMeta): void {
+    if (!this.noteBase(base)) return;
+    this.syncNow();
+    while (this.dropSegment());
+  }
+
+  noteBase(base: SnapshotMeta): boolean {
     this.commit.check();
     assert(this.snapshotFiles.has(base.last), "a log is trimmed to a stored snapshot");
     assert(base.last.index <= this.index.lastIndex, "a log is trimmed to what it holds");
-    if (base.last.index <= (this.index.base?.last.index ?? 0)) return;
-    this.standOn(base, null);
+    if (base.last.index <= (this.index.base?.last.index ?? 0)) return false;
+    this.writeBase(base, null);
+    return true;
+  }
+
+  dropSegment(): boolean {
+    this.commit.check();
+    const [{ number, first }] = this.segments;
+    const base = this.index.base?.last.index ?? 0;
+    const needed = number === this.active.listed.number || this.index.holdsAbove(number, base);
+    if (needed) {
+      this.reserve.tryRestore();
+      return false;
+    }
+    this.orPoison(() => this.removeSegment(number, first));
+    this.segments = this.segments.slice(1);
+    return true;
   }
 
   adoptSnapshot(meta: SnapshotMeta, hardState: HardState): void {
     this.commit.check();
     assert(this.snapshotFiles.has(meta.last), "a log adopts a stored snapshot");
     if (this.index.termAt(meta.last.index) === meta.last.term) {
-      this.standOn(meta, hardState);
+      this.writeBase(meta, hardState);
+      this.syncNow();
+      while (this.dropSegment());
       return;
     }
     this.reserve.use(() => this.startSegment({ base: meta, hardState }));
     this.hardState = hardState;
     this.index.setBase(meta);
     this.index.reset(meta.last.index, meta.timeMs);
-    this.removeSegments(() => false);
+    while (this.dropSegment());
   }
 
-  /** Makes `base` the log's base durably, then removes the segments that it covers. */
-  private standOn(base: SnapshotMeta, hardState: HardState | null): void {
+  /** Writes a new base, and a hard state before it. */
+  private writeBase(base: SnapshotMeta, hardState: HardState | null): void {
     this.startWrite();
     if (hardState !== null) addHardState(writer, hardState);
     addBase(writer, base);
     this.write(true, hardState === null ? 1 : 2);
-    this.syncNow();
     if (hardState !== null) this.hardState = hardState;
     this.index.setBase(base);
-    this.removeSegments((number) => this.index.holdsAbove(number, base.last.index));
   }
 
-  /** Removes segments from the oldest on, up to the first that is needed or the active one. */
-  private removeSegments(needed: (number: number) => boolean): void {
+  /** Not synced: a file that comes back lies below a gap or below the base, and goes again. */
+  private removeSegment(number: number, first: Index): void {
     const { directory } = this.options;
-    let removed = 0;
-    this.orPoison(() => {
-      for (const { number, first } of this.segments) {
-        if (number === this.active.listed.number || needed(number)) break;
-        this.files.forget(number);
-        this.disk.remove(joinPath(directory, segmentName(number, first)));
-        this.disk.remove(joinPath(directory, indexName(number)));
-        this.index.forgetSegment(number);
-        removed += 1;
-      }
-      if (removed > 0) this.disk.syncDirectory(directory);
-    });
-    this.segments = this.segments.slice(removed);
-    this.reserve.tryRestore();
+    this.files.forget(number);
+    this.disk.remove(joinPath(directory, segmentName(number, first)));
+    this.disk.remove(joinPath(directory, indexName(number)));
+    this.index.forgetSegment(number);
   }
 
   snapshots(): readonly SnapshotMeta[] {
@@ -461,6 +453,11 @@ class SegmentLog implements LogStore {
   removeSnapshot(index: Index): void {
     assert(index !== this.index.base?.last.index, "the log stands on this snapshot");
     this.snapshotFiles.remove(index);
+  }
+
+  retireSnapshot(index: Index): () => boolean {
+    assert(index !== this.index.base?.last.index, "the log stands on this snapshot");
+    return this.snapshotFiles.retire(index);
   }
 
   mark(): void {

@@ -125,6 +125,13 @@ export interface LogStore {
    */
   trimPrefix(base: SnapshotMeta): void;
   /**
+   * The same in steps. Notes the new base behind all earlier writes; false: it is no newer than the
+   * present one. When a `sync` that was begun later has resolved, {@link dropSegment} drops what
+   * lies before it, one segment a call, and returns false when there is none.
+   */
+  noteBase(base: SnapshotMeta): boolean;
+  dropSegment(): boolean;
+  /**
    * Replaces the whole log by an installed snapshot (paper figure 13, step 7) and the given hard
    * state, durably and atomically; entries that follow `meta.last` in this log are kept
    * when its term there matches (step 6). The snapshot must be stored already.
@@ -133,12 +140,17 @@ export interface LogStore {
 
   /** Stored snapshots, ascending by index. */
   snapshots(): readonly SnapshotMeta[];
-  /** Starts writing a snapshot; nothing is visible until `commit`. */
+  /** Starts writing a snapshot; nothing is visible until `publish`. */
   beginSnapshot(meta: SnapshotMeta): SnapshotWriter;
   /** Opens a stored snapshot for reading by parts; null where there is none at that index. */
   openSnapshot(index: Index): SnapshotReader | null;
   /** Removes a stored snapshot; never the one that the log stands on. */
   removeSnapshot(index: Index): void;
+  /**
+   * The same in steps: the snapshot is not listed any more, and each call of the returned function
+   * frees a part of its space, until it returns false.
+   */
+  retireSnapshot(index: Index): () => boolean;
 
   /**
    * Notes outside the log how far it is synced, so that rot at its end can be told from bytes that
@@ -150,14 +162,28 @@ export interface LogStore {
   close(): void;
 }
 
+/**
+ * Writes a snapshot by parts. `write`, then `end`, `sync`, `check` until it is done, `publish`: so a
+ * large one never keeps the process for long. Every failure drops what was written. Throws
+ * `disk_full` or `disk_failed`.
+ */
 export interface SnapshotWriter {
   readonly meta: SnapshotMeta;
   /** Bytes written so far: where an interrupted transfer resumes. */
   readonly size: number;
+  /** Appends a part of the state; parts of a few hundred KiB at most. */
   write(part: Uint8Array): void;
-  /** Writes the checksum, syncs, renames and syncs the directory; then it is stored. */
+  /** Writes the rest and the checksum of the whole. */
+  end(): void;
+  /** Resolves when everything written before the call is durable. */
+  sync(): Promise<void>;
+  /** Reads a part back and compares; true: all is as written. Throws `corrupt` when it is not. */
+  check(): boolean;
+  /** Gives the checked file its name and makes that durable; then it is stored. */
+  publish(): void;
+  /** From `end` to `publish` at once, for a caller with nothing else to do. */
   commit(): void;
-  /** Drops what was written. */
+  /** Drops what was written; nothing happens after `publish`. */
   abort(): void;
 }
 
@@ -177,6 +203,6 @@ export interface OpenOptions {
   readonly directory: string;
   /** Membership of a new group; ignored where the directory already holds a log. */
   readonly bootstrap: Membership | null;
-  /** A segment is closed when it has grown to this many bytes. */
+  /** A segment is closed when it has grown to this many bytes, at most `limits.segmentBytes`. */
   readonly segmentBytes: number;
 }

@@ -13,9 +13,13 @@ import { BankMachine } from "../../lib/atm/machine.ts";
 type WithoutId<T> = T extends unknown ? Omit<T, "requestId"> : never;
 
 export class Bank {
-  readonly machine = new BankMachine();
+  readonly machine: BankMachine;
   index = 0;
   private ids = 0;
+
+  constructor(machine = new BankMachine()) {
+    this.machine = machine;
+  }
 
   /** Applies a command under an id of its own. */
   run(command: WithoutId<Command>): Answer {

@@ -14,11 +14,15 @@ import { KvMachine } from "../../lib/kv/machine.ts";
 export const START_MS = 1_700_000_000_000;
 
 export class Store {
-  readonly machine = new KvMachine();
+  readonly machine: KvMachine;
   /** Stamp of the next entry. */
   timeMs = START_MS;
   index = 0;
   private ids = 0;
+
+  constructor(machine = new KvMachine()) {
+    this.machine = machine;
+  }
 
   newId(): string {
     this.ids += 1;

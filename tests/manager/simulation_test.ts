@@ -48,7 +48,7 @@ Deno.test("the leading manager dies while topics are created: each exists once, 
   const leader = world.leader()!;
   leader.kill();
   await world.settle(Promise.all(creating));
-  assertEquals(world.newest().topics.size, 12);
+  await world.until("a follower shows them", () => world.newest().topics.size === 12);
   assertEquals(world.newest().counters.get("topic"), 13, "no number was used twice or in vain");
   leader.restart();
   await world.until(

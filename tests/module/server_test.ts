@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { textOf, utf8 } from "../../lib/base/bytes.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
+import { limits } from "../../lib/base/limits.ts";
 import {
   type ApplyMessage,
   make,
@@ -222,6 +223,8 @@ Deno.test("what a service may not do is refused", () =>
   inVirtualTime(async (trio) => {
     const leader = await trio.startAll().leader();
     assertCode(() => trio.servers[leader].snapshot(1, utf8("too early")), "invalid_argument");
+    const whole = new Uint8Array(limits.wholeSnapshotBytes + 1);
+    assertCode(() => trio.servers[leader].snapshot(0, whole), "storage_full");
     for (const bytes of ["", "x", "\x93\x00\x01\x02"]) {
       assertCode(() => trio.servers[leader].handle(utf8(bytes)), "malformed");
     }

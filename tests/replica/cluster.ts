@@ -4,6 +4,7 @@ import { concatBytes, utf8 } from "../../lib/base/bytes.ts";
 import { silentLogger } from "../../lib/base/logger.ts";
 import { Prng } from "../../lib/base/prng.ts";
 import type { Membership } from "../../lib/raft/types.ts";
+import type { Compaction } from "../../lib/replica/checkpoints.ts";
 import { Host } from "../../lib/replica/host.ts";
 import { raftOptions } from "../../lib/replica/raft_options.ts";
 import type { Replica } from "../../lib/replica/replica.ts";
@@ -59,11 +60,13 @@ export class TestCluster {
   readonly membership: Membership;
   /** Leases of every group, set before the nodes are started; none by default. */
   readonly lease: Parameters<typeof raftOptions>[1];
+  readonly newMachine: () => Register;
+  readonly sliceBytes: number | undefined;
   /** Watches the replicas of a node. */
   observer: ((node: Node) => ReplicaObserver) | undefined;
   segmentBytes = 64 * 1024;
   restAfterMs = 1_000;
-  compaction: "previous" | "manual" = "previous";
+  compaction: Compaction = "previous";
   /** How far the wall clocks of nodes are ahead when they start; 0 where it is not given. */
   readonly wallOffsetMs = new Map<string, number>();
 
@@ -71,8 +74,22 @@ export class TestCluster {
     size: number,
     readonly groups: readonly string[] = ["g"],
     seed = 1,
-    options: Pick<Partial<TestCluster>, "lease" | "observer" | "segmentBytes" | "restAfterMs"> = {},
+    options: Partial<
+      Pick<
+        TestCluster,
+        | "lease"
+        | "observer"
+        | "segmentBytes"
+        | "restAfterMs"
+        | "newMachine"
+        | "compaction"
+        | "sliceBytes"
+      >
+    > = {},
   ) {
+    this.newMachine = options.newMachine ?? (() => new Register());
+    this.compaction = options.compaction ?? this.compaction;
+    this.sliceBytes = options.sliceBytes;
     this.lease = options.lease;
     this.observer = options.observer;
     this.segmentBytes = options.segmentBytes ?? this.segmentBytes;
@@ -134,11 +151,11 @@ export class TestCluster {
         bootstrap: founder ? this.membership : empty,
         segmentBytes: this.segmentBytes,
       });
-      const machine = new Register();
+      const machine = this.newMachine();
       const raft = raftOptions(TIMING, this.lease);
+      const { compaction, sliceBytes } = this;
       const observer = this.observer?.(node);
-      const { compaction } = this;
-      node.host.open({ group, machine, store, raft, compaction, observer });
+      node.host.open({ group, machine, store, raft, compaction, sliceBytes, observer });
     }
   }
 

@@ -2,6 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { equalBytes, textOf, utf8 } from "../../lib/base/bytes.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
 import { limits } from "../../lib/base/limits.ts";
+import { pack } from "../../lib/base/msgpack.ts";
 import { Prng } from "../../lib/base/prng.ts";
 import {
   closeSessionCommand,
@@ -147,6 +148,14 @@ Deno.test("sessions survive a snapshot: a retry after it is still a retry", () =
   copy.machine.restore(log.machine.snapshot());
   assertEquals(copy.run(session, 1, "a"), "a");
   assertEquals(copy.journal.text, "a");
+});
+
+Deno.test("a snapshot of version 1, which was one value, is still restored", () => {
+  const log = new Log();
+  log.machine.restore(pack([1, [[[7, 2, [[3, utf8("a")]]]], utf8("abc")]]));
+  assertEquals(log.run(7, 3, "never applied"), "a");
+  assertEquals(log.run(7, 4, "d"), "abcd");
+  assertEquals(codeOf(() => log.run(7, 1, "late")), "stale_sequence");
 });
 
 Deno.test("equal histories give equal snapshots, also across a restore", () => {

@@ -59,6 +59,21 @@ function snapshotScript(run: Recorder): void {
   run.append(null, commands(93, 94, 7));
 }
 
+function stepsScript(run: Recorder): void {
+  for (let index = 1; index < 24; index += 1) {
+    run.append({ term: 1, vote: "r1", commit: index - 1 }, [command(index, 1)]);
+  }
+  run.sync();
+  for (const [index, next] of [[9, 24], [18, 26]]) {
+    const base = run.snapshot(index, 1);
+    run.noteBase(base);
+    run.append({ term: 2, vote: "r2", commit: index }, commands(next, next + 1, 2));
+    run.sync();
+    run.dropBefore(base);
+    run.append(null, commands(next + 1, next + 1, 2));
+  }
+}
+
 /** Opens what a crash left and checks that it is a state between the acknowledged and the last. */
 function check(run: Run, count: number, image: Image, what: string): JournalDisk {
   const disk = new JournalDisk(image);
@@ -84,6 +99,7 @@ function checkGoesOn(image: Image, what: string): void {
 const scripts: Readonly<Record<string, (run: Recorder) => void>> = {
   "appends, votes and replaced suffixes": appendScript,
   "trims and adopted snapshots": snapshotScript,
+  "trims in steps, with appends in between": stepsScript,
 };
 
 Deno.test("unfinished files are removed by the next opening, and only those", () => {

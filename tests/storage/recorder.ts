@@ -78,6 +78,21 @@ export class Recorder {
     this.acknowledge();
   }
 
+  /** Notes the base of a trim; `sync` makes it durable, and {@link dropBefore} carries it out. */
+  noteBase(base: SnapshotMeta): void {
+    const entries = this.state.entries.filter((entry) => entry.index > base.last.index);
+    this.pass({ ...this.state, base, entries });
+    this.log.noteBase(base);
+  }
+
+  dropBefore({ last }: SnapshotMeta): void {
+    while (this.log.dropSegment());
+    for (const older of this.log.snapshots().filter((meta) => meta.last.index < last.index)) {
+      const free = this.log.retireSnapshot(older.last.index);
+      while (free());
+    }
+  }
+
   adopt(base: SnapshotMeta, hardState: HardState): void {
     const kept = this.log.termAt(base.last.index) === base.last.term;
     const after = this.state.entries.filter((entry) => entry.index > base.last.index);

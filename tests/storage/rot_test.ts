@@ -321,6 +321,8 @@ Deno.test("a damaged snapshot that the log does not stand on is not listed and n
   const path = `${directory}/0000000000000020-0000000000000001.snapshot`;
   const image = new Map(disk.image());
   image.set(path, image.get(path)!.slice(0, -2));
+  const faults = verifyDirectory(new JournalDisk(image));
+  assertEquals(faults.map(({ file, harmless }) => [file, harmless]), [[path, true]]);
   const again = new JournalDisk(image);
   const reopened = openLog(again, { segmentBytes: SEGMENT_BYTES });
   assertEquals(reopened.snapshots().map(({ last }) => last.index), [10]);

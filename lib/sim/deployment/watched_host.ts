@@ -5,7 +5,8 @@
 
 import { TrilogError } from "../../base/errors.ts";
 import { Host, type HostOptions } from "../../replica/host.ts";
-import type { Replica, ReplicaOptions } from "../../replica/replica.ts";
+import type { Replica } from "../../replica/replica.ts";
+import type { ReplicaOptions } from "../../replica/replica_types.ts";
 import { GroupOracle } from "../oracle.ts";
 import { WatchedTransport } from "../watched_transport.ts";
 
