@@ -121,7 +121,10 @@ export class Consumer implements AsyncIterable<Message> {
     return { topic, partition, messages };
   }
 
-  /** Message by message. To leave the loop does not stop the consumer. */
+  /**
+   * Message by message. To leave the loop does not stop the consumer. A loop that ended with the
+   * error of one partition may be begun again, for the others.
+   */
   async *[Symbol.asyncIterator](): AsyncGenerator<Message, void, undefined> {
     for (;;) {
       const message = await this.next();
