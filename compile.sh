@@ -44,7 +44,7 @@ export DENO_NO_UPDATE_CHECK=1 NO_COLOR=1
 
 # The least that works: files anywhere (data directories, tokens), the network, our own variables,
 # the free space of a disk, and starting ourselves again (`trilog up`).
-permissions=(--allow-read --allow-write --allow-net --allow-sys=statfs '--allow-env=TRILOG_*,TEXT_ENCODING')
+permissions=(--allow-read --allow-write --allow-net --allow-sys=statfs '--allow-env=TRILOG_*,TEXT_ENCODING,HOME,XDG_STATE_HOME')
 
 mkdir -p dist
 work=$(mktemp -d "$PWD/dist/build.XXXXXX")

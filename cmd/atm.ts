@@ -137,7 +137,14 @@ function checked({ flags, words, given, terminal }: AtmContext): ServerFlags {
 }
 
 function seatOf(context: AtmContext, prompt: string, interruptedStatus: number): Seat {
-  const options = { prompt, interruptedStatus, complete: completionsOf, readLines: readTextLines };
+  const language = "atm";
+  const options = {
+    prompt,
+    language,
+    interruptedStatus,
+    complete: completionsOf,
+    readLines: readTextLines,
+  };
   return new Seat(context, options);
 }
 

@@ -43,7 +43,7 @@ export const command = defineCommand({
     "trilog check history.jsonl --model kv",
     "trilog check etcd_001.log --model register --html picture.html",
   ],
-  positionals: { history: { help: "file that the history is in" } },
+  positionals: { history: { help: "file that the history is in", completion: "file" } },
   flags: {
     model: { type: "choice", choices: MODEL_NAMES, required: true, help: "what the object is" },
     html: { type: "path", placeholder: "FILE", help: "write a picture of the history there" },

@@ -72,7 +72,7 @@ const move = defineCommand({
     "trilog cluster move orders/3 --to b5,b1,b2 --json",
   ],
   interruption: "graceful",
-  positionals: { partition: { help: "TOPIC/PARTITION" } },
+  positionals: { partition: { help: "TOPIC/PARTITION", completion: "partition" } },
   flags: {
     to: { type: "names", required: true, help: "its brokers, the preferred leader first" },
     ...bootstrapFlags,

@@ -29,7 +29,7 @@ const FETCH_MS = 30_000;
 const FETCH_BYTES = 1024 * 1024;
 
 const commonFlags = { ...bootstrapFlags, ...securityFlags } as const;
-const fileArgument = { file: { help: "the backup's file" } } as const;
+const fileArgument = { file: { help: "the backup's file", completion: "file" } } as const;
 
 export const backup = defineCommand({
   name: "backup",

@@ -14,7 +14,9 @@ import { counted } from "./cluster_view.ts";
 import { type Ask, newRequestId, withManagers } from "./managers_client.ts";
 import { waitUntilDone } from "./progress_line.ts";
 
-const brokerArgument = { broker: { help: "name of the broker, such as b1" } } as const;
+const brokerArgument = {
+  broker: { help: "name of the broker, such as b1", completion: "broker" },
+} as const;
 
 export const drain = defineCommand({
   name: "drain",

@@ -68,7 +68,10 @@ const replaceManager = defineCommand({
     "trilog cluster replace-manager m1 m4=127.0.0.1:9004 --json",
   ],
   interruption: "graceful",
-  positionals: { old: { help: "name of the manager that leaves" }, ...newArgument },
+  positionals: {
+    old: { help: "name of the manager that leaves", completion: "manager" },
+    ...newArgument,
+  },
   flags: { ...bootstrapFlags, ...securityFlags },
   run: ({ flags, args, json, terminal, signal }) =>
     withManagers(flags, async (ask, _, managers) => {

@@ -37,7 +37,7 @@ export const recover = defineCommand({
     "trilog cluster recover logs/0 --accept-loss",
   ],
   interruption: "graceful",
-  positionals: { partition: { help: "TOPIC/PARTITION" } },
+  positionals: { partition: { help: "TOPIC/PARTITION", completion: "partition" } },
   flags: {
     dryRun: { type: "boolean", help: "say what is known and what may be lost; change nothing" },
     acceptLoss: { type: "boolean", help: "do it" },

@@ -33,7 +33,7 @@ const flags = {
     max: MOST_LAST,
     help: "the last N messages of all partitions together, by time",
   },
-  group: { type: "name", help: "take part in this consumer group" },
+  group: { type: "name", help: "take part in this consumer group", completion: "group" },
   sessionTimeout: {
     type: "duration",
     default: "10s",
@@ -77,7 +77,7 @@ export const command = defineCommand({
     "trilog consume logs --group billing --follow",
     "trilog consume logs --format '%p/%o %k %s %h\\n'",
   ],
-  positionals: { topic: { help: "the topic" } },
+  positionals: { topic: { help: "the topic", completion: "topic" } },
   interruption: "graceful",
   flags,
   run: ({ flags, given, args, json, terminal, signal }) => {

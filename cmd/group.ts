@@ -23,7 +23,7 @@ import { newRequestId, withManagers } from "./managers_client.ts";
 import { withClient } from "./queue_client.ts";
 
 const commonFlags = { ...bootstrapFlags, ...securityFlags } as const;
-const groupName = { group: { help: "the consumer group" } } as const;
+const groupName = { group: { help: "the consumer group", completion: "group" } } as const;
 const right = (title: string) => ({ title, align: "right" }) as const;
 
 const list = defineCommand({
@@ -93,7 +93,7 @@ const reset = defineCommand({
   ],
   positionals: groupName,
   flags: {
-    topic: { type: "name", required: true, help: "the topic" },
+    topic: { type: "name", required: true, help: "the topic", completion: "topic" },
     to: {
       type: "string",
       required: true,

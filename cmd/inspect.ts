@@ -22,7 +22,9 @@ const flags = {
   records: { type: "boolean", help: "list every record of every segment" },
   group: { type: "string", help: "only this group, such as atm" },
 } as const;
-const positionals = { directory: { help: "data directory of one node" } } as const;
+const positionals = {
+  directory: { help: "data directory of one node", completion: "file" },
+} as const;
 
 type InspectContext = Context<typeof flags, typeof positionals>;
 

@@ -108,6 +108,7 @@ async function runClient(context: KvContext): Promise<number> {
   });
   const seat = new Seat(context, {
     prompt: "kv",
+    language: "kv",
     interruptedStatus: exitStatus.interrupted,
     complete: completionsOf,
     readLines: readUtf8Lines,

@@ -32,7 +32,7 @@ export const command = defineCommand({
     "trilog produce orders --key-separator : --compression gzip < orders.txt",
     "trilog produce orders --header source=web --header trace=4bf92f < orders.txt",
   ],
-  positionals: { topic: { help: "the topic" } },
+  positionals: { topic: { help: "the topic", completion: "topic" } },
   interruption: "graceful",
   flags: {
     partition: { type: "integer", min: 0, help: "send all to this partition" },

@@ -27,7 +27,7 @@ export const command = defineCommand({
     "it then, with empty data directories. The old files are kept in set-aside-NUMBER.\n" +
     "Without --accept-loss it only says what it finds, and exits with 1.",
   examples: ["trilog recover ./m1", "trilog recover ./m1 --accept-loss"],
-  positionals: { directory: { help: "data directory of one node" } },
+  positionals: { directory: { help: "data directory of one node", completion: "file" } },
   flags: { acceptLoss: { type: "boolean", help: "do it" } },
   async run({ flags, args, json, terminal }) {
     const disk = existingDataDirectory(args.directory);

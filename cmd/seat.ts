@@ -3,6 +3,7 @@
 import { concatBytes, displayText, utf8 } from "../lib/base/bytes.ts";
 import { type ErrorCode, toTrilogError, TrilogError } from "../lib/base/errors.ts";
 import type { Context } from "../lib/cli/command.ts";
+import { HistoryFile, historyPath } from "../lib/cli/deno_history_file.ts";
 import { type Desk, type Layout, serveDesk } from "../lib/cli/desk.ts";
 import { LineReader } from "../lib/cli/line_reader.ts";
 import { exitStatus, statusOf } from "../lib/cli/program.ts";
@@ -10,6 +11,8 @@ import { printError, type Terminal } from "../lib/cli/terminal.ts";
 
 export interface SeatOptions {
   readonly prompt: string;
+  /** Of the language that is typed, such as `atm`: its prompts share a history. */
+  readonly language: string;
   /** Exit status after Ctrl-C at the prompt. */
   readonly interruptedStatus: number;
   /** Completions for the last word of a line. */
@@ -71,11 +74,15 @@ export class Seat {
   }
 
   private async *typedLines(): AsyncGenerator<string, void, void> {
-    this.reader = new LineReader(this.terminal, { complete: this.options.complete });
+    const { complete, language } = this.options;
+    const environment = (name: string) => this.terminal.environment(name);
+    const history = new HistoryFile(historyPath(language, environment));
+    this.reader = new LineReader(this.terminal, { complete, history: history.load() });
     try {
       for (;;) {
         const line = await this.reader.next(`${this.options.prompt}> `);
         if (line === null) return;
+        history.add(line);
         yield line;
       }
     } catch (thrown) {

@@ -20,7 +20,7 @@ import { type Ask, newRequestId, withManagers } from "./managers_client.ts";
 import { withClient } from "./queue_client.ts";
 
 const commonFlags = { ...bootstrapFlags, ...securityFlags } as const;
-const topicName = { name: { help: "the topic" } } as const;
+const topicName = { name: { help: "the topic", completion: "topic" } } as const;
 
 const create = defineCommand({
   name: "create",
@@ -30,7 +30,7 @@ const create = defineCommand({
     "trilog topic create logs",
     "trilog topic create orders --partitions 12 --retention-time 7d --retention-bytes 10GiB",
   ],
-  positionals: topicName,
+  positionals: { name: { help: "the new topic" } },
   flags: {
     partitions: {
       type: "integer",

@@ -16,7 +16,7 @@ export const command = defineCommand({
     "start makes anew, is printed as harmless and leaves the exit status 0.",
   ].join("\n"),
   examples: ["trilog verify ./trilog-data/b1", "trilog verify --json ./a1"],
-  positionals: { directory: { help: "data directory of one node" } },
+  positionals: { directory: { help: "data directory of one node", completion: "file" } },
   async run({ args, json, terminal }) {
     const found = verifyDirectory(existingDataDirectory(args.directory), groupChecks);
     for (const fault of found) {

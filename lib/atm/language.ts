@@ -7,7 +7,7 @@ import { type ErrorCode, TrilogError } from "../base/errors.ts";
 import { isValidName, limits } from "../base/limits.ts";
 import { parseAmount } from "./amounts.ts";
 import { visible } from "../base/visible.ts";
-import { splitLine, type Word } from "../base/words.ts";
+import { commandNamed, splitLine, type Word } from "../base/words.ts";
 import { MEMBER_USAGE, parseMemberChange } from "../replica/member_words.ts";
 import type { MemberChange } from "../replica/node_protocol.ts";
 
@@ -121,7 +121,7 @@ export function completionsOf(line: string): readonly string[] {
 }
 
 function parse(words: readonly Word[]): Parsed {
-  const op = words[0].text;
+  const op = commandNamed(words[0].text);
   try {
     const request = requestOf(op, words.slice(1));
     return { ok: true, request };

@@ -23,3 +23,8 @@ export function splitLine(line: string): Word[] | null {
   }
   return words;
 }
+
+/** The command that a word names: `exit` is another name of `quit`. */
+export function commandNamed(word: string): string {
+  return word === "exit" ? "quit" : word;
+}

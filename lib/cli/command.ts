@@ -3,7 +3,7 @@
  * does. Parsing, `--help`, completion and the types of the values all follow from it.
  */
 
-import type { Flags, FlagValues } from "./flags.ts";
+import type { Completion, Flags, FlagValues } from "./flags.ts";
 import type { Terminal } from "./terminal.ts";
 
 export interface Positional {
@@ -13,6 +13,8 @@ export interface Positional {
   /** Takes all remaining words, none included; only the last may. */
   readonly rest?: true;
   readonly choices?: readonly string[];
+  /** What a shell completes it with; only that of the first positional is used. */
+  readonly completion?: Completion;
 }
 
 /** In the order they are typed; `brokerId` shows as `BROKER-ID`. */

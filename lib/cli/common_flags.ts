@@ -12,7 +12,11 @@ export const bootstrapFlags = {
 
 /** Flags of everybody who connects or listens. */
 export const securityFlags = {
-  tokenFile: { type: "path", help: "file with the token that both sides of a connection know" },
+  tokenFile: {
+    type: "path",
+    env: "TRILOG_TOKEN_FILE",
+    help: "file with the token that both sides of a connection know",
+  },
 } as const;
 
 /** Flags of `manager`, `atm` and `kv`: nodes that replicate one group. */

@@ -1,7 +1,10 @@
-/** PURE. Completion scripts for bash, zsh and fish, from the commands' declarations. */
+/**
+ * PURE. Completion scripts for bash, zsh and fish, from the commands' declarations. Names that only
+ * the cluster knows are asked for when they are needed, by `trilog completions --names KIND`.
+ */
 
 import { type Command, positionalName } from "./command.ts";
-import { type Flag, flagName } from "./flags.ts";
+import { type Completion, type Flag, flagName } from "./flags.ts";
 import { COMMON_FLAGS } from "./parse.ts";
 
 export const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -24,6 +27,8 @@ interface Node {
   /** Words that the first positional may be. */
   readonly choices: readonly string[];
   readonly firstPositional: string | null;
+  /** What else the first positional is completed with. */
+  readonly completion: Completion | null;
 }
 
 function flatten(commands: readonly Command[]): Node[] {
@@ -34,6 +39,7 @@ function flatten(commands: readonly Command[]): Node[] {
     flags: [["help", COMMON_FLAGS.help], ["version", COMMON_FLAGS.version]],
     choices: [],
     firstPositional: null,
+    completion: null,
   }];
   const visit = (command: Command, above: string) => {
     const path = above === "" ? command.name : `${above} ${command.name}`;
@@ -46,6 +52,7 @@ function flatten(commands: readonly Command[]): Node[] {
       flags: flags.map(([name, flag]) => [flagName(name), flag] as const),
       choices: first?.[1].choices ?? [],
       firstPositional: first === undefined ? null : positionalName(first[0]),
+      completion: first?.[1].completion ?? null,
     });
     for (const child of command.subcommands ?? []) visit(child, path);
   };
@@ -57,8 +64,24 @@ function wordsAt(node: Node): string[] {
   return [...node.children.map((child) => child.name), ...node.choices];
 }
 
-function takesFile(flag: Flag): boolean {
-  return flag.type === "path";
+function completionOf(flag: Flag): Completion | null {
+  return flag.completion ?? (flag.type === "path" ? "file" : null);
+}
+
+/** Prints the names of a kind, in any shell; nothing where no manager answers. */
+function namesCommand(kind: Completion): string {
+  return `trilog completions --names ${kind} 2>/dev/null`;
+}
+
+/** What follows a value's pattern in bash. */
+function bashValues(completion: Completion): string {
+  return completion === "file"
+    ? "compopt -o default"
+    : `COMPREPLY=($(compgen -W "$(${namesCommand(completion)})" -- "$current"))`;
+}
+
+function zshValues(completion: Completion): string {
+  return completion === "file" ? "_files" : `compadd -- \${(f)"$(${namesCommand(completion)})"}`;
 }
 
 /** Walks the words already typed to the deepest command, then offers what that one takes. */
@@ -71,6 +94,9 @@ function bashScript(nodes: readonly Node[]): string {
     const words = [...wordsAt(node)].join(" ");
     return `    ${bashQuoted(node.path)}) words=${bashQuoted(words)} flags=${bashQuoted(flags)} ;;`;
   });
+  const positionals = nodes.flatMap(({ path, completion }) =>
+    completion === null ? [] : [`    ${bashQuoted(path)}) ${bashValues(completion)} ;;`]
+  );
   const values = nodes.flatMap((node) =>
     node.flags.flatMap(([name, flag]) => {
       const pattern = bashQuoted(`${node.path} --${name}`);
@@ -81,7 +107,8 @@ function bashScript(nodes: readonly Node[]): string {
           } -- "$current")); return ;;`,
         ];
       }
-      if (takesFile(flag)) return [`    ${pattern}) compopt -o default; return ;;`];
+      const completion = completionOf(flag);
+      if (completion !== null) return [`    ${pattern}) ${bashValues(completion)}; return ;;`];
       return flag.type === "boolean" ? [] : [`    ${pattern}) return ;;`];
     })
   );
@@ -105,9 +132,12 @@ ${offers.join("\n")}
   esac
   if [[ $current == -* ]]; then
     COMPREPLY=($(compgen -W "$flags" -- "$current"))
-  else
-    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    return
   fi
+  COMPREPLY=($(compgen -W "$words" -- "$current"))
+  case $path in
+${positionals.join("\n")}
+  esac
 }
 complete -F _trilog trilog
 `;
@@ -128,7 +158,8 @@ function zshScript(nodes: readonly Node[]): string {
       if (flag.type === "choice") {
         return [`    ${pattern}) compadd -- ${flag.choices.map(bashQuoted).join(" ")}; return ;;`];
       }
-      if (takesFile(flag)) return [`    ${pattern}) _files; return ;;`];
+      const completion = completionOf(flag);
+      if (completion !== null) return [`    ${pattern}) ${zshValues(completion)}; return ;;`];
       return flag.type === "boolean" ? [] : [`    ${pattern}) return ;;`];
     })
   );
@@ -140,6 +171,9 @@ function zshScript(nodes: readonly Node[]): string {
       flags=(${flags.join(" ")})
       words_here=(${[...children, ...choices].join(" ")}) ;;`;
   });
+  const positionals = nodes.flatMap(({ path, completion }) =>
+    completion === null ? [] : [`    ${bashQuoted(path)}) ${zshValues(completion)} ;;`]
+  );
   return `#compdef trilog
 # zsh completion of trilog: source <(trilog completions zsh)
 _trilog() {
@@ -162,6 +196,9 @@ ${offers.join("\n")}
     _describe -o flag flags
   else
     _describe command words_here
+    case $place in
+${positionals.join("\n")}
+    esac
   fi
 }
 compdef _trilog trilog
@@ -180,12 +217,15 @@ function fishScript(nodes: readonly Node[]): string {
         `-a ${fishQuoted(child.name)} -d ${fishQuoted(child.summary)}`
       ),
       ...node.choices.map((choice) => `-a ${fishQuoted(choice)}`),
+      ...fishPositional(node.completion),
     ];
     const flags = node.flags.map(([name, flag]) => {
       const value = flag.type === "choice"
         ? ` -x -a ${fishQuoted(flag.choices.join(" "))}`
-        : takesFile(flag)
+        : completionOf(flag) === "file"
         ? " -r -F"
+        : completionOf(flag) !== null
+        ? ` -x -a ${fishQuoted(`(${namesCommand(completionOf(flag)!)})`)}`
         : flag.type === "boolean"
         ? ""
         : " -x";
@@ -208,6 +248,12 @@ end
 complete -c trilog -f
 ${lines.join("\n")}
 `;
+}
+
+function fishPositional(completion: Completion | null): string[] {
+  if (completion === null) return [];
+  if (completion === "file") return ["-F"];
+  return [`-a ${fishQuoted(`(${namesCommand(completion)})`)}`];
 }
 
 function fishQuoted(text: string): string {

@@ -5,6 +5,14 @@ import { isValidName } from "../base/limits.ts";
 import { suggestion } from "./suggest.ts";
 import { formatSize, parseDuration, parseSize } from "./units.ts";
 
+/**
+ * What a shell completes a value with: files, or names that the cluster knows (`trilog completions
+ * --names`).
+ */
+export type Completion = "file" | NameKind;
+export const NAME_KINDS = ["topic", "partition", "group", "broker", "manager"] as const;
+export type NameKind = typeof NAME_KINDS[number];
+
 interface FlagBase {
   /** One line for `--help`. */
   readonly help: string;
@@ -15,6 +23,8 @@ interface FlagBase {
   readonly required?: true;
   /** Environment variable that stands in where the flag is not given. */
   readonly env?: string;
+  /** By default files for a `path`, nothing for other types. */
+  readonly completion?: Completion;
 }
 
 /**

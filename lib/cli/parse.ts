@@ -207,7 +207,11 @@ function positionalValues(
     at += 1;
   }
   if (at < words.length) {
-    throw usageError(`Cannot run ${command.name}: ${quoted(words[at])} is one word too many`);
+    const hint = command.words === undefined
+      ? ""
+      : `; ${command.words} comes after --: -- ${words.slice(at).join(" ")}`;
+    const state = `${quoted(words[at])} is one word too many${hint}`;
+    throw usageError(`Cannot run ${command.name}: ${state}`);
   }
   return values;
 }

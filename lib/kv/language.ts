@@ -8,7 +8,7 @@ import { utf8 } from "../base/bytes.ts";
 import { type ErrorCode, toTrilogError, TrilogError } from "../base/errors.ts";
 import { isValidName, limits } from "../base/limits.ts";
 import { visible } from "../base/visible.ts";
-import { splitLine, type Word } from "../base/words.ts";
+import { commandNamed, splitLine, type Word } from "../base/words.ts";
 import { formatDuration, formatSize, parseDuration } from "../cli/units.ts";
 import { MEMBER_USAGE, parseMemberChange } from "../replica/member_words.ts";
 import type { MemberChange } from "../replica/node_protocol.ts";
@@ -144,7 +144,7 @@ export function completionsOf(line: string): readonly string[] {
 }
 
 function parse(words: readonly Word[], base64: boolean): Parsed {
-  const op = words[0].text;
+  const op = commandNamed(words[0].text);
   try {
     return { ok: true, request: requestOf(op, words.slice(1), base64) };
   } catch (thrown) {

@@ -22,6 +22,13 @@ const commands: readonly Command[] = [
         positionals: { name: { help: "" } },
       }),
       defineCommand({ name: "list", summary: "list topics", examples }),
+      defineCommand({
+        name: "delete",
+        summary: "delete a topic",
+        examples,
+        flags: { group: { type: "name", help: "", completion: "group" } },
+        positionals: { name: { help: "", completion: "topic" } },
+      }),
     ],
   }),
   defineCommand({
@@ -29,6 +36,12 @@ const commands: readonly Command[] = [
     summary: "completion scripts",
     examples,
     positionals: { shell: { help: "", choices: ["bash", "zsh", "fish"] } },
+  }),
+  defineCommand({
+    name: "inspect",
+    summary: "look",
+    examples,
+    positionals: { directory: { help: "", completion: "file" } },
   }),
 ];
 
@@ -38,6 +51,7 @@ async function bashOffers(...words: string[]): Promise<string[]> {
   const script = `${completionScript("bash", commands)}
 COMP_WORDS=(${quoted}); COMP_CWORD=${words.length}
 compopt() { echo "files"; }
+trilog() { echo "$3-one $3-two"; }
 _trilog
 printf '%s\\n' "\${COMPREPLY[@]}"`;
   const { code, stdout, stderr } = await new Deno.Command("bash", { args: ["-c", script] })
@@ -74,9 +88,9 @@ for (const shell of SHELLS) {
 }
 
 Deno.test("bash completes commands, subcommands, flags, choices and paths", async () => {
-  assertEquals(await bashOffers(""), ["topic", "completions"]);
+  assertEquals(await bashOffers(""), ["topic", "completions", "inspect"]);
   assertEquals(await bashOffers("to"), ["topic"]);
-  assertEquals(await bashOffers("topic", ""), ["create", "list"]);
+  assertEquals(await bashOffers("topic", ""), ["create", "list", "delete"]);
   assertEquals(await bashOffers("topic", "create", "--pa"), ["--partitions"]);
   assertEquals(await bashOffers("topic", "create", "--acks", ""), ["quorum", "leader"]);
   assertEquals(await bashOffers("topic", "create", "--data-directory", ""), ["files"]);
@@ -88,6 +102,14 @@ Deno.test("bash completes commands, subcommands, flags, choices and paths", asyn
   ]);
   assertEquals(await bashOffers("completions", "z"), ["zsh"]);
   assertEquals(await bashOffers("topic", "create", "--", ""), []);
+});
+
+Deno.test("bash completes names that the cluster knows, and files of a positional", async () => {
+  assertEquals(await bashOffers("topic", "delete", ""), ["topic-one", "topic-two"]);
+  assertEquals(await bashOffers("topic", "delete", "topic-t"), ["topic-two"]);
+  assertEquals(await bashOffers("topic", "delete", "--group", ""), ["group-one", "group-two"]);
+  assertEquals(await bashOffers("topic", "create", ""), [], "there is no list of new names");
+  assertEquals(await bashOffers("inspect", "./d"), ["files"]);
 });
 
 Deno.test("every command and flag is in every shell's script", () => {

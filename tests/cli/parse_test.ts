@@ -141,7 +141,10 @@ Deno.test("a wrong value is refused with what is expected", () => {
 
 Deno.test("missing and superfluous arguments are refused by name", () => {
   assertEquals(refusal([]), "Cannot run every: TOPIC is missing (which topic)");
-  assertEquals(refusal(["a", "b", "c"]), `Cannot run every: "c" is one word too many`);
+  assertEquals(
+    refusal(["a", "b", "c"]),
+    `Cannot run every: "c" is one word too many; a command comes after --: -- c`,
+  );
   const strict = defineCommand({
     name: "strict",
     summary: "",

@@ -19,8 +19,9 @@ function hasScript(): boolean {
 class Person {
   private constructor(private readonly process: Running) {}
 
-  static sitDown(harness: Harness, words: readonly string[]): Person {
-    const line = [harness.binary, ...words].map((word) => `'${word}'`).join(" ");
+  static sitDown(harness: Harness, words: readonly string[], history = ""): Person {
+    const line = `TRILOG_HISTORY=${history} exec ` +
+      [harness.binary, ...words].map((word) => `'${word}'`).join(" ");
     return new Person(harness.startCommand(SCRIPT, "-qec", line, "/dev/null"));
   }
 
@@ -56,7 +57,9 @@ Deno.test({
   fn: () =>
     withHarness(async (harness) => {
       const cluster = await AtmCluster.start(harness, 1);
-      const person = Person.sitDown(harness, ["atm", "--connect", address(cluster.nodes[0])]);
+      const words = ["atm", "--connect", address(cluster.nodes[0])];
+      const history = `${harness.temporaryDirectory()}/history`;
+      const person = Person.sitDown(harness, words, history);
       await person.sees("atm> ");
       await person.press("dep\talice 5\r");
       await person.sees("alice 5.00\r\n");
@@ -71,6 +74,12 @@ Deno.test({
       await person.press("\x04");
       // A failed command is no failure of somebody who saw it and went on.
       assertEquals(await person.leaves(), 0);
+      const later = Person.sitDown(harness, words, history);
+      await later.sees("atm> ");
+      await later.press("\x1b[A\x1b[A\r");
+      await later.sees("alice 10.50\r\n");
+      await later.press("exit\r");
+      assertEquals(await later.leaves(), 0);
     }),
 });
 

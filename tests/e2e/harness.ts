@@ -130,7 +130,9 @@ export class Running {
 
   constructor(command: string, readonly args: readonly string[]) {
     const options = { stdin: "piped", stdout: "piped", stderr: "piped" } as const;
-    this.child = new Deno.Command(command, { args: [...args], ...options }).spawn();
+    // A test must not leave its lines in the history of the user who runs it.
+    const env = { TRILOG_HISTORY: "" };
+    this.child = new Deno.Command(command, { args: [...args], ...options, env }).spawn();
     this.input = this.child.stdin.getWriter();
     this.logs = {
       stdout: new LineLog(this.child.stdout),
