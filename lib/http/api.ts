@@ -4,6 +4,7 @@
  */
 
 import { createHash } from "node:crypto";
+import { assert } from "../base/assert.ts";
 import { equalBytes } from "../base/bytes.ts";
 import { toTrilogError, TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
@@ -11,10 +12,18 @@ import type { Logger } from "../base/logger.ts";
 import { clusterRoutes } from "./cluster.ts";
 import { Consuming } from "./consuming.ts";
 import type { Queue, Route } from "./exchange.ts";
-import { failure, type HttpAnswer, type HttpRequest, noSuchRoute, wrongMethod } from "./message.ts";
+import {
+  failure,
+  type HttpAnswer,
+  type HttpRequest,
+  noSuchRoute,
+  success,
+  wrongMethod,
+} from "./message.ts";
 import { type Observation, observationRoutes } from "./observation.ts";
 import { Parameters } from "./parameters.ts";
 import { Producing } from "./producing.ts";
+import { REFERENCE } from "./reference.ts";
 import { RequestCounts } from "./request_counts.ts";
 import { topicRoutes } from "./topics.ts";
 
@@ -42,8 +51,13 @@ export class HttpApi {
       ...new Consuming(queue).routes(),
       ...clusterRoutes(queue),
       ...observationRoutes(queue, observation, () => this.counts.families()),
+      { method: "GET", path: "/", run: () => Promise.resolve(success({ routes: REFERENCE })) },
     ];
     for (const route of all) {
+      assert(
+        Object.hasOwn(REFERENCE, `${route.method} ${route.path}`),
+        "every route is in the reference",
+      );
       const methods = this.routes.get(route.path) ?? new Map<string, Route>();
       this.routes.set(route.path, methods.set(route.method, route));
     }

@@ -2,17 +2,44 @@ import { assert, assertEquals } from "@std/assert";
 import { type ErrorCode, TrilogError } from "../../lib/base/errors.ts";
 import { limits } from "../../lib/base/limits.ts";
 import { VirtualClock } from "../atm/virtual_clock.ts";
+import { REFERENCE } from "../../lib/http/reference.ts";
 import { Api } from "./api_fixture.ts";
 import { FakeQueue } from "./fake_queue.ts";
 
 Deno.test("a path that is not there is 404, a method that is not is 405 and says which are", async () => {
   const api = new Api();
-  assertEquals(await api.refused("GET /"), [404, "no_such_route"]);
+  assertEquals(await api.refused("GET /nothing"), [404, "no_such_route"]);
   assertEquals(await api.refused("GET /topics/"), [404, "no_such_route"]);
   assertEquals(await api.refused("GET /__proto__"), [404, "no_such_route"]);
   const answer = await api.ask("PUT /topics");
   assertEquals([answer.http, answer.status, answer.code], [405, "failure", "no_such_route"]);
   assertEquals(answer.headers.allow, "POST, GET, DELETE");
+});
+
+Deno.test("the reference lists every route, and each route takes what it says", async () => {
+  const api = new Api();
+  const answer = await api.ask("GET /");
+  const routes = answer.routes as unknown as Record<string, { readonly takes: string[] }>;
+  assertEquals(routes, JSON.parse(JSON.stringify(REFERENCE)));
+  for (const [line, { takes }] of Object.entries(routes)) {
+    if (line === "GET /metrics") continue;
+    const answer = await api.ask(line);
+    if (takes.every((name) => name.startsWith("["))) assertEquals(answer.http, 200, line);
+    else {
+      const named = /^Cannot use parameter (\w+):/.exec(String(answer.message))?.[1];
+      assert(takes.some((name) => name.split(" ")[0] === named), `${line}: ${answer.message}`);
+    }
+  }
+});
+
+Deno.test("the README has the reference of every route", () => {
+  const readme = Deno.readTextFileSync(new URL("../../README.md", import.meta.url));
+  const rows = readme.split("\n").map((row) => row.replaceAll(/ +/g, " "));
+  for (const [line, { does, takes }] of Object.entries(REFERENCE)) {
+    const names = takes.map((name) => `\`${name}\``).join(", ");
+    const row = `| \`${line}\` | ${names === "" ? "" : `${names} `}| ${does} |`;
+    assert(rows.includes(row.replaceAll(/ +/g, " ")), `README.md lacks: ${row}`);
+  }
 });
 
 Deno.test("with a token every route needs it, and none without", async () => {
