@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { sleep } from "../../lib/base/clock.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
-import { produceToAll, repeatedBy, World, worldWith } from "./consumer_world.ts";
+import { type Member, produceToAll, repeatedBy, World, worldWith } from "./consumer_world.ts";
 
 const second = 1_000;
 
@@ -297,4 +297,38 @@ Deno.test("an instance whose process was paused past its session comes back unde
   produceToAll(world, 1, 0, 3);
   await world.until("the messages", () => member.seen.length === 3);
   await world.end();
+});
+
+Deno.test("instances that stop and restart at random, in peace, deliver each message exactly once", async () => {
+  for (let seed = 1; seed <= 3; seed += 1) {
+    const world = await worldWith(8, seed);
+    const { random } = world;
+    const names = ["one", "two", "three", "four"];
+    const running = new Map<string, Member>();
+    let produced = 0;
+    for (let step = 0; step < 40; step += 1) {
+      const instanceId = random.pick(names);
+      const present = running.get(instanceId);
+      if (present === undefined) {
+        const autoCommitMs = random.pick([50, 3_600_000]);
+        const member = world.join(["t"], { instanceId, autoCommitMs, sessionTimeoutMs: 60_000 });
+        member.iterate(() => sleep(member.process.clock, random.below(5)));
+        running.set(instanceId, member);
+      } else {
+        running.delete(instanceId);
+        await world.settle(present.consumer.stop({ leave: random.chance(0.3) }));
+      }
+      produceToAll(world, 8, produced, 3);
+      produced += 3;
+      await world.pass(random.below(400));
+    }
+    for (const instanceId of names.filter((name) => !running.has(name))) {
+      const member = world.join(["t"], { instanceId });
+      member.iterate();
+    }
+    const seen = () => new Set(world.members.flatMap(({ values }) => values)).size;
+    await world.until(`all messages of seed ${seed}`, () => seen() === 8 * produced);
+    assertEquals(repeatedBy(...world.members), [], `seed ${seed}`);
+    await world.end();
+  }
 });

@@ -437,7 +437,9 @@ Deno.test("with pauses and lost answers nothing is skipped, and all is committed
     let produced = 0;
     const members: Member[] = [];
     for (let at = 0; at < 3; at += 1) {
-      const member = world.join(["t"], { sessionTimeoutMs: 2 * second, autoCommitMs: 200 });
+      const named = random.chance(0.5) ? { instanceId: `member-${at}` } : {};
+      const options = { sessionTimeoutMs: 2 * second, autoCommitMs: 200, ...named };
+      const member = world.join(["t"], options);
       member.iterate();
       members.push(member);
     }
