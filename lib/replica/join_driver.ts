@@ -65,8 +65,12 @@ export class JoinDriver {
     return null;
   }
 
-  /** Whether one of these identities has been heard lately. */
+  /** Whether one of these identities may be alive: it was heard, or could not be heard, lately. */
   isAlive(ids: readonly ReplicaId[], replica: Replica): boolean {
+    if (replica.resting) {
+      wake(replica);
+      return true;
+    }
     const status = replica.status();
     const aliveMs = ALIVE_TIMEOUTS * this.options.electionTimeoutMs;
     return ids.some((id) => id === status.id || this.silentMs(id, status, replica) < aliveMs);

@@ -87,7 +87,7 @@ export class MemberService {
           throw last;
         }
       }
-      if (leftMs <= LOOK_MS) throw unavailable(change, last?.message ?? "it goes on");
+      if (leftMs <= LOOK_MS) throw lastRefusal(change, last);
       await sleep(this.options.clock, LOOK_MS);
     }
   }
@@ -199,19 +199,21 @@ export class MemberService {
 
   private async remove(name: string, replica: Replica): Promise<MemberState | null> {
     const ids = this.identities(name);
-    if (ids.length === 0 && !isSettled(replica.status())) return null;
+    if (ids.length === 0) {
+      if (!isSettled(replica.status())) return null;
+      if (this.options.invitations().get(name) !== undefined) {
+        // Else the node would be taken in again as long as its invitation lasts.
+        await this.propose(revokeContent(name), replica);
+        return "removed";
+      }
+    }
     if (ids.includes(replica.status().id) && replica.raft.membership.voters.length > 1) {
       // A leader does not remove itself: the others could not learn how it ended.
       this.options.handOver();
       return null;
     }
     this.options.joins.remove(name, replica);
-    if (!this.isGone(name)) return null;
-    // Else the node would be taken in again as long as its invitation lasts.
-    if (this.options.invitations().get(name) !== undefined) {
-      await this.propose(revokeContent(name), replica);
-    }
-    return "removed";
+    return null;
   }
 
   private identities(name: string): readonly ReplicaId[] {
@@ -242,6 +244,13 @@ function refused(change: MemberChange, state: string): TrilogError {
 /** `replace a2 with a4`, to follow "Cannot". */
 function actOf({ action, name, replaces }: MemberChange): string {
   return action === "replace" ? `replace ${replaces} with ${name}` : `${action} ${name}`;
+}
+
+/** Why the time was up. */
+function lastRefusal(change: MemberChange, last: TrilogError | null): TrilogError {
+  if (last === null) return unavailable(change, "it goes on");
+  const isOwn = last.message.startsWith(`Cannot ${actOf(change)}: `);
+  return isOwn ? last : unavailable(change, last.message);
 }
 
 function unavailable(change: MemberChange, state: string): TrilogError {

@@ -57,11 +57,13 @@ export class QueueCluster {
   }
 
   /** Starts one more manager, blank, told of those that there are. */
-  addManager(id: string, flags: readonly string[] = []): Server {
+  /** Starts a manager whose `--peers` names the others but for `unknown`. */
+  addManager(id: string, unknown?: Server): Server {
     const address = `127.0.0.1:${freePort()}`;
-    const members = [...this.managers, { id, address }];
+    const known = this.managers.filter((manager) => manager !== unknown);
+    const members = [...known, { id, address }];
     const peers = members.map((member) => `${member.id}=${member.address}`).join(",");
-    const manager = this.launch("manager", id, address, ["--peers", peers, ...flags]);
+    const manager = this.launch("manager", id, address, ["--peers", peers]);
     this.managers.push(manager);
     return manager;
   }

@@ -47,8 +47,13 @@ Deno.test("up brings a cluster, stops it cleanly, and finds everything again", a
     assertEquals((await run(["produce", "t"], "kept\n")).code, 0);
     assertEquals(await first.running.terminate(), 0);
     for (const { pid } of first.processes) assert(!isAlive(pid), `${pid} has ended`);
-    const second = await up(harness, data, base);
-    assertEquals((await run(["consume", "t"])).stdout, "kept\n");
+    // Every server is at a new address now, and the metadata hold the old ones.
+    const second = await up(harness, data, portBlock());
+    const moved = ["--bootstrap", second.bootstrap];
+    assertEquals((await harness.run(["consume", "t", ...moved])).stdout, "kept\n");
+    await eventually("every server to be heard at its new address", async () => {
+      return (await harness.run(["cluster", "status", ...moved])).code === 0 || null;
+    });
     assertEquals(await second.running.terminate(), 0);
   });
 });

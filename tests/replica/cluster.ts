@@ -43,6 +43,7 @@ export class Register implements StateMachine {
 
 export interface Node {
   readonly id: string;
+  readonly address: string;
   clock: SimClock;
   /** Frames that it sent to peers. */
   framesSent: number;
@@ -60,7 +61,7 @@ export class TestCluster {
   readonly membership: Membership;
   /** Leases of every group, set before the nodes are started; none by default. */
   readonly lease: Parameters<typeof raftOptions>[1];
-  readonly newMachine: () => Register;
+  readonly newMachine: () => StateMachine;
   readonly sliceBytes: number | undefined;
   /** Watches the replicas of a node. */
   observer: ((node: Node) => ReplicaObserver) | undefined;
@@ -108,11 +109,11 @@ export class TestCluster {
   }
 
   /** Starts a node that none of the groups has as a member yet, with an empty membership. */
-  add(id: string): Node {
+  add(id: string, address = `${id}:1`): Node {
     const process = new SimProcess(this.scheduler, id);
     const disk = new SimDisk(process, this.random.fork());
     const started = { clock: undefined!, host: undefined! };
-    const node: Node = { id, disk, process, ...started, framesSent: 0, fatal: null };
+    const node: Node = { id, address, disk, process, ...started, framesSent: 0, fatal: null };
     this.nodes.push(node);
     this.start(node);
     return node;
@@ -123,7 +124,7 @@ export class TestCluster {
     const wallOffsetMs = this.wallOffsetMs.get(node.id) ?? 0;
     const clock = new SimClock(process, { ...exactClock, wallOffsetMs });
     node.clock = clock;
-    const transport = this.network.listen(process, node.id, `${node.id}:1`);
+    const transport = this.network.listen(process, node.id, node.address);
     const send = transport.send.bind(transport);
     transport.send = (to, group, body) => {
       node.framesSent += 1;
