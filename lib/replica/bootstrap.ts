@@ -20,7 +20,7 @@ import { decodeMembership, encodeMembership } from "../raft/membership.ts";
 import type { Membership, NodeInfo, ReplicaId } from "../raft/types.ts";
 import type { RemoteIdentity } from "../net/handshake.ts";
 import type { Caller } from "../net/rpc_client.ts";
-import { JOIN_METHOD, joinCodec } from "./join_driver.ts";
+import { JOIN_METHOD, joinAnswerCodec, joinCodec } from "./join_driver.ts";
 
 export const HELLO_METHOD = "node.hello";
 export const PREPARE_METHOD = "node.prepare";
@@ -84,7 +84,9 @@ export interface BootstrapOptions {
   readonly newClusterId: () => string;
   /** The node stops: give up. */
   readonly stopped: () => boolean;
-  /** A peer told who it is and was reached at `address`. */
+  /** The leader took a request and named the members. */
+  readonly onMembers: (nodes: Membership["nodes"]) => void;
+  /** A peer sent its identity and was reached at `address`. */
   readonly onPeer: (replicaId: ReplicaId, address: string) => void;
 }
 
@@ -288,7 +290,10 @@ export class Bootstrap {
   /** Null where the request was taken. */
   private async askLeader(address: string, params: Packable): Promise<TrilogError | null> {
     try {
-      await this.options.caller.call(address, JOIN_METHOD, params, { deadlineMs: CALL_MS });
+      const { caller, onMembers } = this.options;
+      const answer = await caller.call(address, JOIN_METHOD, params, { deadlineMs: CALL_MS });
+      const { membership } = joinAnswerCodec.decode(answer, "join answer");
+      onMembers(decodeMembership(membership).nodes);
       return null;
     } catch (thrown) {
       return toTrilogError(thrown);

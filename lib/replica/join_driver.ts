@@ -3,11 +3,12 @@
  * carries out one membership change after another, as `join_plan.ts` decides.
  */
 
-import { record, token } from "../base/codec.ts";
+import { binary, record, token } from "../base/codec.ts";
 import type { Clock } from "../base/clock.ts";
 import { TrilogError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Packable } from "../base/msgpack.ts";
+import { encodeMembership } from "../raft/membership.ts";
 import type { MembershipTarget, RaftStatus, ReplicaId } from "../raft/types.ts";
 import type { Invitations } from "./invitations.ts";
 import {
@@ -20,6 +21,9 @@ import {
 import type { Replica } from "./replica.ts";
 
 export const JOIN_METHOD = "node.join";
+
+/** The members as the leader knows them: the one that asks must be able to answer them. */
+export const joinAnswerCodec = record({ membership: binary });
 
 export const joinCodec = record<JoinRequest>({ name: token, replicaId: token, address: token });
 
@@ -43,8 +47,8 @@ export class JoinDriver {
   constructor(private readonly options: JoinDriverOptions) {}
 
   /**
-   * Serves {@link JOIN_METHOD} on any member. Answers null when this node is the leader and has
-   * noted the request; throws `not_leader` with the leader's address, or the refusal.
+   * Serves {@link JOIN_METHOD} on any member. Answers the membership when this node is the leader
+   * and has noted the request; throws `not_leader` with the leader's address, or the refusal.
    */
   request(params: Packable): Packable {
     const request = joinCodec.decode(params, "join request");
@@ -62,7 +66,7 @@ export class JoinDriver {
     const step = this.plan(request, replica);
     if (step.kind === "refuse") throw step.error;
     this.requests.set(request.name, request);
-    return null;
+    return joinAnswerCodec.encode({ membership: encodeMembership(replica.raft.membership) });
   }
 
   /** Whether one of these identities may be alive: it was heard, or could not be heard, lately. */

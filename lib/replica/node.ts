@@ -137,6 +137,7 @@ export class Node {
       members: () => Object.values(this.current?.raft.membership.nodes ?? {}),
       newClusterId: options.newIdentity,
       stopped: () => this.stopping,
+      onMembers: (nodes) => this.noteAddresses(nodes),
       onPeer: (id, address) => {
         if (id !== directory.replicaId) this.process.peers.setAddress(id, address);
       },
@@ -341,6 +342,15 @@ export class Node {
     this.firstAddresses.set(node.name, first);
     const both = [configured.address, node.address];
     return node.address === first ? both : both.reverse();
+  }
+
+  /** A learner answers members that neither its log nor `--peers` names yet. */
+  private noteAddresses(nodes: Membership["nodes"]): void {
+    const { directory, peers } = this.process;
+    for (const [id, node] of Object.entries(nodes)) {
+      const [address, ...others] = this.dialAddresses(node);
+      if (id !== directory.replicaId) peers.setAddress(id, address, others);
+    }
   }
 
   private addressOf(id: ReplicaId): string | undefined {

@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { TrilogError } from "../../lib/base/errors.ts";
 import { createLogger } from "../../lib/base/logger.ts";
 import type { Packable } from "../../lib/base/msgpack.ts";
+import { encodeMembership } from "../../lib/raft/membership.ts";
 import { Prng } from "../../lib/base/prng.ts";
 import {
   Bootstrap,
@@ -10,11 +11,12 @@ import {
   HELLO_METHOD,
   PREPARE_METHOD,
 } from "../../lib/replica/bootstrap.ts";
-import { JOIN_METHOD, joinCodec } from "../../lib/replica/join_driver.ts";
+import { JOIN_METHOD, joinAnswerCodec, joinCodec } from "../../lib/replica/join_driver.ts";
 import { SimClock } from "../../lib/sim/clock.ts";
 import { SimProcess } from "../../lib/sim/process.ts";
 import { Scheduler } from "../../lib/sim/scheduler.ts";
 
+const NOBODY = { voters: [], outgoing: [], learners: [], learnersNext: [], nodes: {} };
 const PEERS = ["a1", "a2", "a3"].map((name) => ({ name, address: `${name}:1` }));
 
 /** What a node keeps over a crash. */
@@ -51,6 +53,8 @@ class World {
   readonly scheduler = new Scheduler();
   readonly members = new Map<string, Member>();
   readonly joined: string[] = [];
+  /** Ids of the members that the leader named to a node. */
+  readonly named = new Map<string, readonly string[]>();
   /** What the nodes logged, each line behind the node's name. */
   readonly log: string[] = [];
   loss = 0;
@@ -82,6 +86,7 @@ class World {
       members: () => [],
       newClusterId: () => `cluster${++this.clusters}`,
       stopped: () => !process.alive,
+      onMembers: (nodes) => this.named.set(name, Object.keys(nodes)),
       onPeer: () => {},
     });
     const member = { name, store, bootstrap, process };
@@ -132,7 +137,9 @@ class World {
       throw new TrilogError("not_leader", "Cannot take in: not the leader", { leader });
     }
     this.joined.push(joinCodec.decode(params, "join").replicaId);
-    return null;
+    const nodes = { [member.store.replicaId]: { name: member.name, address: `${member.name}:1` } };
+    const membership = { ...NOBODY, voters: [member.store.replicaId], nodes };
+    return joinAnswerCodec.encode({ membership: encodeMembership(membership) });
   }
 }
 
@@ -206,6 +213,7 @@ Deno.test("a blank node follows refusals to a leader that its --peers does not n
   const wiped = world.start("a3");
   await world.until("it has joined", () => wiped.store.isMember());
   assert(world.joined.includes(wiped.store.replicaId));
+  assertEquals(world.named.get("a3"), ["a4-1"], "it can answer the leader");
 });
 
 Deno.test("one blank node after the other is taken in, also by those that were taken in before", async () => {
