@@ -340,7 +340,7 @@ export class Hosting {
     copy: (from: LogStore, to: LogStore) => Promise<void>,
   ): Promise<void> {
     const { disk } = this.options;
-    this.close(outlived);
+    this.close(outlived, true);
     const hosted = this.newPlace(beginning);
     const unfinished = hosted.directory + TEMPORARY_SUFFIX;
     const from = this.files.openStore(outlived.directory, raftGroup(outlived.notes), null);
@@ -369,7 +369,7 @@ export class Hosting {
 
   /** A replica of an epoch that was given up: its files stay, for people to look at. */
   giveUp(outlived: Hosted): void {
-    this.close(outlived);
+    this.close(outlived, true);
     this.groups.delete(outlived.notes.groupId);
     this.nameHosted();
     this.files.setAside(outlived);
@@ -407,18 +407,18 @@ export class Hosting {
     this.admit();
   }
 
-  /** Stops a replica; its files stay as they are. */
-  close(hosted: Hosted): void {
+  /** Stops a replica; its files stay as they are. `groupEnds`: see `Host.close`. */
+  close(hosted: Hosted, groupEnds: boolean = false): void {
     const { partition } = hosted;
     if (partition === null) return;
     hosted.partition = null;
-    this.options.host.close(raftGroup(hosted.notes));
+    this.options.host.close(raftGroup(hosted.notes), groupEnds);
     partition.wakeAll();
   }
 
   /** Removes a replica: only a tombstone or the group itself allows it. */
   delete(hosted: Hosted): void {
-    this.close(hosted);
+    this.close(hosted, true);
     this.files.note(hosted, "deleting");
     this.groups.delete(hosted.notes.groupId);
     this.nameAfterRemoval();

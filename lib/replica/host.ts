@@ -133,16 +133,13 @@ export class Host implements PeerHandler {
 
   /**
    * Closes a group's replica and its store; its files stay. The members that depend on it hear of
-   * it: those that it led, or its leader, need not wait for a timeout.
+   * it: those that it led, or its leader, need not wait for a timeout. Where the group itself ends
+   * (`groupEnds`), they must not elect another leader for it.
    */
-  close(group: string): void {
+  close(group: string, groupEnds: boolean = false): void {
     const replica = this.groups.get(group);
     if (replica === undefined) return;
-    const { leader, membership } = replica.raft;
-    const led = leader === this.self || leader === null;
-    for (const id of led ? Object.keys(membership.nodes) : [leader]) {
-      if (id !== this.self) this.sendGone(id, group);
-    }
+    if (!groupEnds) this.announceGone(replica);
     this.groups.delete(group);
     this.active.delete(replica);
     this.dirty.delete(replica);
@@ -150,6 +147,13 @@ export class Host implements PeerHandler {
     this.beats.forgetGroup(replica);
     this.transfers.forgetGroup(replica);
     replica.close();
+  }
+
+  private announceGone({ group, raft: { leader, membership } }: Replica): void {
+    const led = leader === this.self || leader === null;
+    for (const id of led ? Object.keys(membership.nodes) : [leader]) {
+      if (id !== this.self) this.sendGone(id, group);
+    }
   }
 
   private sendGone(to: ReplicaId, group: string): void {

@@ -43,6 +43,7 @@ Deno.test("a member is removed, even the leader; it ends, and the others go on w
     const removed = await cluster.done(others, "member", "remove", leader);
     assertEquals([removed.member, removed.state], [leader, "removed"]);
     assertEquals(await cluster.process(leader).status(), 1);
+    await cluster.tells(leader, /it was removed/);
     const { members } = await cluster.done(others, "members");
     assertEquals(members.map(({ name }: { name: string }) => name), others);
     assertEquals((await cluster.eventually(others, "get", "a")).value, "1");

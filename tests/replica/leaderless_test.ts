@@ -68,6 +68,19 @@ Deno.test("followers of a quiescent group hear at once that their leader's repli
   assertEquals(cluster.nodes.map((node) => cluster.replica(node, "g1").raft.term), terms);
 });
 
+Deno.test("a group that ends on one node after the other elects nobody meanwhile", async () => {
+  const cluster = await oneGroupEach();
+  const [former, ...others] = cluster.nodes;
+  former.host.close("g0", true);
+  await cluster.run(200);
+  for (const node of others) {
+    assert(cluster.replica(node, "g0").resting);
+    node.host.close("g0", true);
+  }
+  await cluster.run(1_000);
+  othersKeptTheirLeaders(cluster);
+});
+
 Deno.test("followers notice missing beats while other frames of the process arrive", async () => {
   for (let seed = 1; seed <= 5; seed += 1) {
     const cluster = await oneGroupEach(seed);
