@@ -220,6 +220,24 @@ Deno.test("a holder that returns before the swap keeps its vote and gets its nam
   assertEquals(club.voters.length, 3);
 });
 
+Deno.test("the next leader goes on with a learner that asks again", async () => {
+  const club = await started();
+  const old = follower(club);
+  club.cluster.kill(old);
+  const node = club.blank("x1", old.address);
+  await learns(club, node, old.id);
+  club.cluster.network.cut(club.leader!.id, node.id);
+  const former = club.leader!;
+  const next = club.cluster.running.find((other) => other !== former && other !== node)!;
+  await club.cluster.run(100);
+  club.cluster.replica(former).transferLeadership(next.id);
+  await club.cluster.until("another leads", () => club.leader === next);
+  await club.cluster.elected();
+  await club.asks(node, old.id, () => isIn(club, "x1"));
+  await club.isSettled();
+  assertEquals(club.identities(old.id), ["x1"]);
+});
+
 Deno.test("a paused holder keeps its name from a process elsewhere until a long silence", async () => {
   const club = await started();
   const old = follower(club);
