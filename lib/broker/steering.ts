@@ -9,6 +9,7 @@ import { toTrilogError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { AssignedReplica, Assignments, LedPartition, Peer } from "../client/protocol.ts";
 import type { Membership, NodeInfo, ReplicaId } from "../raft/types.ts";
+import { formerName } from "../replica/join_plan.ts";
 import type { Hosted, Hosting } from "./hosting.ts";
 import { leadingOf, ledReport, type SettledMembership, settledOf } from "./leading.ts";
 import { type Action, type HostedGroup, reconcile } from "./reconcile.ts";
@@ -371,7 +372,7 @@ export class Steering {
     const peer = this.peers.get(id);
     if (peer === undefined) return known ?? { name: id, address: "unknown:0" };
     const replaced = this.assignments?.superseded.includes(id) ?? false;
-    return { name: replaced ? `${peer.id}~${id.slice(0, 4)}` : peer.id, address: peer.address };
+    return { name: replaced ? formerName(peer.id, id) : peer.id, address: peer.address };
   }
 }
 

@@ -58,6 +58,11 @@ export function plainName(name: string): string {
   return at < 0 ? name : name.slice(0, at);
 }
 
+/** What an identity is called while another one is to take its name. */
+export function formerName(name: string, id: ReplicaId): string {
+  return `${plainName(name)}${MARK}${id.slice(0, MARK_LENGTH)}`;
+}
+
 /** Every identity that has or had `name` and is still a member. */
 export function identitiesOf({ nodes }: Pick<Membership, "nodes">, name: string): ReplicaId[] {
   return Object.keys(nodes).filter((id) => plainName(nodes[id].name) === plainName(name));
@@ -162,9 +167,8 @@ function infoOf({ name, address }: JoinRequest): NodeInfo {
   return { name, address };
 }
 
-function formerHolder(node: NodeInfo, id: ReplicaId): NodeInfo {
-  const name = `${plainName(node.name)}${MARK}${id.slice(0, MARK_LENGTH)}`;
-  return { name, address: node.address };
+function formerHolder({ name, address }: NodeInfo, id: ReplicaId): NodeInfo {
+  return { name: formerName(name, id), address };
 }
 
 function refuseTaken(request: JoinRequest, id: ReplicaId, view: JoinView): JoinStep {
