@@ -1,7 +1,7 @@
 /**
  * Groups at rest cost nothing. A group whose members all hold the same committed log and in which
  * nothing happens is put to rest: its leader and followers stop ticking and heartbeating, and one
- * beat between the two processes stands for all such groups at once (decision 13).
+ * beat between the two processes replaces the heartbeats of all such groups.
  *
  * A leader's process sends `rest(term, last index)` to every member and forgets the group's timers;
  * a follower that agrees does the same. Every beat carries a digest of the groups that the sender

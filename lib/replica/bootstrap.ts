@@ -167,6 +167,11 @@ export class Bootstrap {
     await this.askToJoin(answers.filter(isReached));
   }
 
+  /** Logs why a node that belongs to the cluster is not among its members. */
+  logMissing(error: TrilogError): void {
+    this.tell(error.message);
+  }
+
   /** What this node asks of the leader. */
   joinRequest(): Packable {
     const { name, address } = this.options.self();

@@ -65,6 +65,12 @@ export class JoinDriver {
     }
     const step = this.plan(request, replica);
     if (step.kind === "refuse") throw step.error;
+    // A node that hears that its request was taken belongs to the cluster for good.
+    const isMember = replica.raft.membership.nodes[request.replicaId] !== undefined;
+    if (step.kind === "wait" && !isMember) {
+      const message = `Cannot take in ${request.name} yet: the members are changing`;
+      throw new TrilogError("unavailable", message);
+    }
     this.requests.set(request.name, request);
     return joinAnswerCodec.encode({ membership: encodeMembership(replica.raft.membership) });
   }

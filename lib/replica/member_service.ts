@@ -1,6 +1,7 @@
 /**
- * Adding, replacing and removing members while everything runs. Any node takes the request and hands it to
- * the leader, which carries it out one membership change after another (`join_driver.ts`).
+ * Adding, replacing and removing members while everything runs. Any node takes the request and
+ * hands it to the leader, which carries it out one membership change after another
+ * (`join_driver.ts`).
  */
 
 import { type Clock, sleep } from "../base/clock.ts";

@@ -426,8 +426,10 @@ export class Node {
     const announced = this.current.isLeader
       ? Promise.try(() => this.joins.request(this.bootstrap.joinRequest()))
       : this.bootstrap.announce();
-    announced.catch((error) => {
-      this.options.logger.debug("not taken in yet", { reason: String(error) });
+    announced.catch((thrown) => {
+      const error = toTrilogError(thrown);
+      if (own === undefined) this.bootstrap.logMissing(error);
+      else this.options.logger.debug("not recorded yet", { reason: error.message });
     });
   }
 

@@ -22,7 +22,7 @@ async function write(cluster: TestCluster, count: number): Promise<void> {
   }
 }
 
-Deno.test("a replica that was away tells how many entries it got, and from which leader", async () => {
+Deno.test("a replica that was away reports how many entries it got, and from which leader", async () => {
   const { cluster, told } = watched();
   await write(cluster, 3);
   const leader = await cluster.elected();

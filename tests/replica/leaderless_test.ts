@@ -68,7 +68,7 @@ Deno.test("followers of a quiescent group hear at once that their leader's repli
   assertEquals(cluster.nodes.map((node) => cluster.replica(node, "g1").raft.term), terms);
 });
 
-Deno.test("a group that ends on one node after the other elects nobody meanwhile", async () => {
+Deno.test("a group that ends on one node after the other elects no leader meanwhile", async () => {
   const cluster = await oneGroupEach();
   const [former, ...others] = cluster.nodes;
   former.host.close("g0", true);

@@ -220,6 +220,23 @@ Deno.test("a holder that returns before the swap keeps its vote and gets its nam
   assertEquals(club.voters.length, 3);
 });
 
+Deno.test("a node that asks while the members are changing is not bound to the cluster yet", async () => {
+  const club = await started();
+  const old = follower(club);
+  club.cluster.kill(old);
+  const node = club.blank("x1", old.address);
+  await club.cluster.run(1_000);
+  const { voters, learners, nodes } = club.cluster.replica(club.leader!).raft.membership;
+  const moved = { ...nodes, [old.id]: { name: old.id, address: "elsewhere:1" } };
+  const change = club.cluster.replica(club.leader!).changeMembers({
+    voters,
+    learners,
+    nodes: moved,
+  });
+  assertMatch(club.ask(node, old.id)?.message ?? "", /the members are changing/);
+  await club.cluster.settle(change);
+});
+
 Deno.test("the next leader goes on with a learner that asks again", async () => {
   const club = await started();
   const old = follower(club);
