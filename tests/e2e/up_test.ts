@@ -51,8 +51,12 @@ Deno.test("up brings a cluster, stops it cleanly, and finds everything again", a
     const second = await up(harness, data, portBlock());
     const moved = ["--bootstrap", second.bootstrap];
     assertEquals((await harness.run(["consume", "t", ...moved])).stdout, "kept\n");
-    await eventually("every server to be heard at its new address", async () => {
-      return (await harness.run(["cluster", "status", ...moved])).code === 0 || null;
+    const addresses = second.processes.map(({ address }) => address);
+    await eventually("every server to be known and heard at its new address", async () => {
+      const { code, stdout } = await harness.run(["cluster", "status", "--json", ...moved]);
+      const { managers, brokers } = JSON.parse(stdout);
+      const known = [...managers, ...brokers].map(({ address }) => address);
+      return code === 0 && known.join() === addresses.join() || null;
     });
     assertEquals(await second.running.terminate(), 0);
   });
