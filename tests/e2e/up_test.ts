@@ -48,7 +48,7 @@ Deno.test("up brings a cluster, stops it cleanly, and finds everything again", a
     assertEquals(await first.running.terminate(), 0);
     for (const { pid } of first.processes) assert(!isAlive(pid), `${pid} has ended`);
     // Every server is at a new address now, and the metadata hold the old ones.
-    const second = await up(harness, data, portBlock());
+    const second = await up(harness, data, base + 10);
     const moved = ["--bootstrap", second.bootstrap];
     assertEquals((await harness.run(["consume", "t", ...moved])).stdout, "kept\n");
     const addresses = second.processes.map(({ address }) => address);
