@@ -101,6 +101,7 @@ Deno.test("a tombstone of an earlier epoch, or older than the replica, removes n
       );
       await sleep(systemClock, 50);
       assertEquals(cluster.hosted("b1")?.notes.state, "open");
+      await cluster.led("b1");
       assertEquals(await codeOf(cluster.fetch("b1", 0, { epoch: 2 })), "no refusal");
     };
     managers.wanted.clear();
