@@ -43,6 +43,7 @@ import type {
   Index,
   InitialState,
   Input,
+  LogId,
   Membership,
   Message,
   RaftOptions,
@@ -141,6 +142,11 @@ export class Raft {
 
   get lastIndex(): Index {
     return this.core.log.last.index;
+  }
+
+  /** Position of the log's last entry. */
+  get last(): LogId {
+    return this.core.log.last;
   }
 
   /** Stamp of the log's last entry, milliseconds since 1970; 0 before the first. */

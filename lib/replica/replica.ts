@@ -260,7 +260,8 @@ export class Replica {
   /** Takes one input into the core; what follows from it happens in the host's next turn. */
   step(input: Input): void {
     if (
-      this.closed || (this.resting && isEcho(input, this.raft)) || isHiddenBy(this.floor, input)
+      this.closed || (this.resting && isEcho(input, this.raft)) ||
+      isHiddenBy(this.floor, input, this.raft.last)
     ) {
       return;
     }

@@ -43,6 +43,7 @@ export class ProducerProgram {
   private stopping = false;
   private messages = 0;
   private underWay = 0;
+  private burstEndsMs = 0;
 
   constructor(
     private readonly seat: ClientProcess,
@@ -69,7 +70,14 @@ export class ProducerProgram {
   start(): void {
     if (this.stopping) return;
     const { random, process } = this.seat;
-    process.after(random.between(1, 2 * this.deployment.options.messageEveryMs), "produce", () => {
+    const { messageEveryMs, burstMs, lullMs } = this.deployment.options;
+    let waitMs = random.between(1, 2 * messageEveryMs);
+    // Groups come to rest only where nothing is sent for a while.
+    if (process.nowMs > this.burstEndsMs) {
+      waitMs += random.below(lullMs + 1);
+      this.burstEndsMs = process.nowMs + waitMs + random.between(1, burstMs);
+    }
+    process.after(waitMs, "produce", () => {
       for (let left = random.between(1, 4); left > 0 && this.underWay < MOST_UNDER_WAY; left -= 1) {
         this.send(random.pick(this.deployment.options.topics).name);
       }
@@ -166,6 +174,58 @@ export class ConsumerSeat {
     }
   }
 }
+
+/** Reads partitions from some place on, now and then: old messages too are still there. */
+export class ReaderProgram {
+  failure: unknown = null;
+  private stopping = false;
+
+  constructor(
+    private readonly seat: ClientProcess,
+    private readonly deployment: Deployment,
+    private readonly books: Books,
+  ) {}
+
+  start(): void {
+    this.run().catch((thrown) => {
+      this.failure ??= thrown;
+    });
+  }
+
+  stop(): void {
+    this.stopping = true;
+  }
+
+  private async run(): Promise<void> {
+    const { random, clock } = this.seat;
+    while (!this.stopping) {
+      await sleep(clock, random.between(1, LONGEST_READER_PAUSE_MS));
+      const topic = random.pick(this.deployment.options.topics);
+      try {
+        await this.read(topic.name, random.below(topic.partitions));
+      } catch (thrown) {
+        const { code, retryable } = toTrilogError(thrown);
+        if (!retryable && code !== "offset_out_of_range") throw thrown;
+      }
+    }
+  }
+
+  private async read(topic: string, partition: number): Promise<void> {
+    const { client, random, name } = this.seat;
+    const start = await client.offset(topic, partition, "earliest");
+    const end = await client.offset(topic, partition, "latest");
+    const from = random.chance(0.5) ? start : random.between(start, end);
+    const reader = client.reader(topic, partition, { from, maxBytes: 2_000, patienceMs: 3_000 });
+    while (reader.offset < end && !this.stopping) {
+      const { records } = await reader.next();
+      for (const { offset, value } of records) {
+        this.books.noteDelivery(name, topic, partition, offset, textOf(value!));
+      }
+    }
+  }
+}
+
+const LONGEST_READER_PAUSE_MS = 4_000;
 
 /** Everything that a partition holds, read by the client library. */
 export async function readAll(

@@ -126,7 +126,7 @@ export class DeploymentInjector {
       disk: machine.disk,
       crash: (kind, forMs) => deployment.crash(machine, kind, forMs),
       wipe: (forMs) => deployment.rebuild(machine, forMs),
-      damage: (path) => this.mayDamage(machine, path),
+      damage: (path) => this.mayRot(machine, path),
       afterPromise: (fault) => machine.afterPromise(fault),
       jumpClock: (byMs) => machine.jumpClock(byMs),
     };
@@ -136,6 +136,13 @@ export class DeploymentInjector {
     if (path?.startsWith("set-aside")) return true;
     const group = path === null ? null : groupAt(machine, path);
     return this.copies.mayDamage(machine, group === null ? null : [group]);
+  }
+
+  /** The same for damage that leaves the files there. */
+  private mayRot(machine: Machine, path: string | null): boolean {
+    if (!this.mayDamage(machine, path)) return false;
+    machine.rotted.add((path === null ? null : groupAt(machine, path)) ?? "*");
+    return true;
   }
 
   private restart(machine: Machine, forMs: number): boolean {

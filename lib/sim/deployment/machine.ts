@@ -56,8 +56,10 @@ export abstract class Machine {
   process: SimProcess;
   clock: SimClock;
   private program: Program | null = null;
-  /** Groups whose files a fault may have changed, and `*` for everything on the disk. */
+  /** Groups that a fault may have damaged, and `*` for everything on the disk. */
   readonly damaged = new Set<string>();
+  /** Those of them whose files are there, with other bytes than were written. */
+  readonly rotted = new Set<string>();
   /** How often a replica of each group that was ever open here began blank. */
   readonly lives = new Map<string, number>();
   /** Identity of the disk content when a process last ran on it. */
@@ -138,7 +140,7 @@ export abstract class Machine {
           new WatchedHost(options, {
             oracles: this.world.oracles,
             promised: () => this.promised(),
-            mayHaveRotted: (group) => this.damaged.has("*") || this.damaged.has(group),
+            mayHaveRotted: (group) => this.rotted.has("*") || this.rotted.has(group),
             opened: (group) => this.lives.set(group, this.lives.get(group) ?? 0),
             begunBlank: (group) => this.lives.set(group, (this.lives.get(group) ?? 0) + 1),
           }),
@@ -164,6 +166,7 @@ export abstract class Machine {
   wipe(): void {
     this.disk.wipe();
     this.damaged.clear();
+    this.rotted.clear();
   }
 
   /** Ends as on SIGTERM; the process is gone when that is over. */

@@ -38,6 +38,9 @@ export interface DeploymentOptions {
   readonly retentionEveryMs: number;
   /** Mean virtual time between two messages of a producer. */
   readonly messageEveryMs: number;
+  /** Longest virtual time that a producer sends, and pauses, at a stretch. */
+  readonly burstMs: number;
+  readonly lullMs: number;
   /** Virtual time under faults. */
   readonly faultsMs: number;
   /** Mean virtual time from one fault to the next; null for none. */
@@ -81,6 +84,7 @@ export function deploymentOptionsOf(
   const random = new Prng(seed ^ 0xde910);
   const heartbeatMs = random.pick([50, 100, 100]);
   const intervalMs = random.pick([300, 1_000]);
+  const faultsMs = random.pick([10_000, 10_000, 10_000, 20_000, 20_000, 60_000, 180_000]);
   const drawn: DeploymentOptions = {
     managers: random.pick([1, 3, 3, 3, 5]),
     brokers: random.pick([3, 3, 4, 5]),
@@ -88,7 +92,7 @@ export function deploymentOptionsOf(
     topics: Array.from({ length: random.between(1, 2) }, (_, at) => ({
       name: `t${at + 1}`,
       partitions: random.between(1, 4),
-      retentionBytes: random.pick([0, 0, 20_000]),
+      retentionBytes: random.pick([0, 0, 3_000, 20_000]),
     })),
     producers: random.between(1, 3),
     consumers: random.between(1, 3),
@@ -103,11 +107,13 @@ export function deploymentOptionsOf(
     clockError: random.pick([0, 0.001, 0.01]),
     turnMs: random.pick([0.01, 0.1, 1]),
     syncMs: random.pick([[0.1, 0.5], [0.5, 3], [1, 20]] as const),
-    segmentBytes: random.pick([4_096, 16_384, 65_536]),
-    managerSegmentBytes: random.pick([4_096, 65_536]),
-    retentionEveryMs: random.pick([500, 2_000]),
-    messageEveryMs: random.pick([20, 60, 200]),
-    faultsMs: random.pick([10_000, 10_000, 20_000, 60_000]),
+    segmentBytes: random.pick([1_024, 4_096, 16_384, 65_536]),
+    managerSegmentBytes: random.pick([512, 2_048, 65_536]),
+    retentionEveryMs: random.pick([200, 2_000]),
+    messageEveryMs: random.pick([20, 60, 200]) * (faultsMs > 20_000 ? 4 : 1),
+    burstMs: random.pick([200, 2_000, 20_000]),
+    lullMs: random.pick([0, 2_000, 8_000]),
+    faultsMs,
     faultEveryMs: random.chance(0.1) ? null : random.pick([500, 1_500, 4_000]),
     kinds: random.chance(0.3)
       ? DEPLOYMENT_FAULT_KINDS

@@ -9,7 +9,7 @@ import { NoProgress } from "../outcome.ts";
 import type { Scheduler } from "../scheduler.ts";
 import type { Operations } from "../system.ts";
 import { Books, type PartitionContent } from "./books.ts";
-import { ClientProcess, ConsumerSeat, ProducerProgram, readAll } from "./clients.ts";
+import { ClientProcess, ConsumerSeat, ProducerProgram, readAll, ReaderProgram } from "./clients.ts";
 import { Deployment } from "./deployment.ts";
 import type { DeploymentFault } from "./faults.ts";
 import { complaints, describe } from "./health.ts";
@@ -29,6 +29,7 @@ export class DeploymentSimulation {
   private readonly books = new Books();
   private readonly producers: ProducerProgram[];
   private readonly consumers: ConsumerSeat[];
+  private readonly reader: ReaderProgram;
   private readonly operator: Operator;
   /** Where the operator, and afterwards the auditor, sits. */
   private readonly seat: ClientProcess;
@@ -45,6 +46,8 @@ export class DeploymentSimulation {
     this.deployment = deployment;
     this.seat = new ClientProcess(deployment, "operator", random.fork());
     this.operator = new Operator(this.seat, deployment);
+    const reading = new ClientProcess(deployment, "reader", random.fork());
+    this.reader = new ReaderProgram(reading, deployment, this.books);
     this.producers = numbered("p", options.producers).map((name) => {
       const seat = new ClientProcess(deployment, name, random.fork());
       return new ProducerProgram(seat, deployment, this.books);
@@ -62,13 +65,13 @@ export class DeploymentSimulation {
     injector.schedule(this.faults);
     const ready = this.operator.createTopics(options.topics);
     ready.then(() => {
-      for (const program of [...producers, ...consumers]) program.start();
+      for (const program of [...producers, ...consumers, this.reader]) program.start();
     });
     await scheduler.runUntil(options.faultsMs);
     injector.heal();
     await this.wait("the topics are there", ready);
     await this.wait("no broker is drained", this.operator.endDraining());
-    for (const producer of producers) producer.stop();
+    for (const program of [...producers, this.reader]) program.stop();
     const longestMs = Math.max(...producers.map(({ deliveryMs }) => deliveryMs));
     const settled = () => producers.every(({ busy }) => !busy);
     await this.demand("every message is settled", settled, longestMs + PROGRESS_MS);
@@ -174,7 +177,7 @@ export class DeploymentSimulation {
   ): Promise<void> {
     const end = startOffset + values.length;
     const missing = () => this.books.missing(GROUP, topic, partition, startOffset, end);
-    for (const { failure } of this.consumers) if (failure !== null) throw failure;
+    for (const { failure } of [...this.consumers, this.reader]) if (failure !== null) throw failure;
     await this.demand(
       `the group is handed out ${topic}/${partition} up to ${end}`,
       () => missing().length === 0,

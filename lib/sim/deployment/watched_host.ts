@@ -65,8 +65,9 @@ export class WatchedHost extends Host {
     if (blank && floor !== undefined) oracle.begunAnew(this.self);
     const amnesia = oracle.reopened(this.self, hardState, last);
     if (amnesia !== null) {
-      // Rot in the last record before a stop cannot be told from a write that was never synced.
-      if (this.watch.mayHaveRotted(group)) throw new TrilogError("corrupt", amnesia);
+      // Rot in the last record before a stop cannot be told from a write that was never synced; that
+      // nothing is left can.
+      if (!blank && this.watch.mayHaveRotted(group)) throw new TrilogError("corrupt", amnesia);
       oracle.breaks(amnesia);
     }
     const machine = oracle.watch(this.self, options.machine);
