@@ -13,6 +13,7 @@ export type MachineFault = Exclude<
       | "partition"
       | "clog"
       | "starve"
+      | "reads"
       | "membership"
       | "transfer"
       | "delete_group"

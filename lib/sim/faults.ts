@@ -12,10 +12,15 @@ import {
   type FaultKind,
   HANDS_SALT,
   ONE_BY_ONE,
+  READS_SALT,
   type ScheduledApart,
   type SimOptions,
   STARVE_SALT,
+  VICTIMS_SALT,
 } from "./options.ts";
+
+/** How many there are of what a fault may name, and what makes it long or short. */
+type Sizes = Pick<SimOptions, "nodes" | "groups" | "electionTimeoutMs" | "victims">;
 
 /** Nodes are numbered from 0, groups too. All times are virtual milliseconds. */
 export type Fault =
@@ -60,6 +65,14 @@ export type Fault =
   | { readonly kind: "delete_group"; atMs: number; node: number; group: number; forMs: number }
   /** The disk is copied while the node runs, and the copy is put back some time later. */
   | { readonly kind: "put_back"; atMs: number; node: number; afterMs: number; forMs: number }
+  /** A server is restarted, and its reads are answered under a lease from then on, or not. */
+  | {
+    readonly kind: "reads";
+    readonly atMs: number;
+    readonly node: number;
+    readonly leases: boolean;
+    readonly forMs: number;
+  }
   /** A group's membership is asked to be these nodes. */
   | { readonly kind: "membership"; atMs: number; group: number; voters: number[] }
   | { readonly kind: "transfer"; atMs: number; group: number; to: number };
@@ -80,15 +93,50 @@ export function scheduleOf(seed: number, options: SimOptions): Fault[] {
   const victim = random.below(options.nodes);
   const kinds = ONE_BY_ONE.filter((kind): kind is Drawn => options.kinds.includes(kind))
     .filter((kind) => mayLoseOne(options.nodes) || !DAMAGING.includes(kind));
-  const faults: Fault[] = [...starvations(seed, options), ...handmade(seed, options, victim)];
+  const victims = victimsOf(seed, victim, options);
+  const faults: Fault[] = [
+    ...starvations(seed, options),
+    ...handmade(seed, options, victim),
+    ...rollingRestarts(seed, options),
+  ];
   const inOrder = () => faults.sort((left, right) => left.atMs - right.atMs);
   if (options.faultEveryMs === null || kinds.length === 0) return inOrder();
   let atMs = options.electionTimeoutMs;
   for (;;) {
     atMs += Math.ceil(random.next() * 2 * options.faultEveryMs);
     if (atMs >= options.faultsMs) return inOrder();
-    faults.push(drawFault(random, random.pick(kinds), atMs, victim, options));
+    faults.push(drawFault(random, random.pick(kinds), atMs, victims(), options));
   }
+}
+
+/** Gives the node that the next damage befalls. */
+function victimsOf(
+  seed: number,
+  first: number,
+  { nodes, victims }: Pick<SimOptions, "nodes" | "victims">,
+): () => number {
+  if (victims === 1) return () => first;
+  const random = new Prng(seed ^ VICTIMS_SALT);
+  const second = (first + random.between(1, nodes - 1)) % nodes;
+  return () => random.chance(0.5) ? first : second;
+}
+
+/** The servers of a store are restarted one after the other with another setting of its reads. */
+function rollingRestarts(seed: number, options: SimOptions): Fault[] {
+  if (!options.kinds.includes("reads") || options.faultEveryMs === null) return [];
+  const random = new Prng(seed ^ READS_SALT);
+  const { nodes, faultsMs, electionTimeoutMs } = options;
+  const faults: Fault[] = [];
+  let { leases } = options;
+  for (let atMs = random.below(faultsMs); atMs < faultsMs;) {
+    leases = !leases;
+    for (let node = 0; node < nodes; node += 1) {
+      const forMs = random.between(1, electionTimeoutMs);
+      faults.push({ kind: "reads", atMs, node, leases, forMs });
+      atMs += random.between(1, 2 * electionTimeoutMs);
+    }
+  }
+  return faults.filter((fault) => fault.atMs < faultsMs);
 }
 
 /** A few times in which some or all nodes get only a part of their processors. */
@@ -151,7 +199,7 @@ export function drawFault(
   kind: Drawn,
   atMs: number,
   victim: number,
-  { nodes, groups, electionTimeoutMs }: Pick<SimOptions, "nodes" | "groups" | "electionTimeoutMs">,
+  { nodes, groups, electionTimeoutMs, victims }: Sizes,
 ): Fault {
   const node = DAMAGING.includes(kind) ? victim : random.below(nodes);
   const forMs = random.between(10, 4 * electionTimeoutMs);
@@ -187,16 +235,16 @@ export function drawFault(
       return { kind, atMs, node, how: random.pick(["lost", "elsewhere"]) };
     case "membership": {
       const voters = random.shuffled([...Array(nodes).keys()]);
-      return { kind, atMs, group: random.below(groups), voters: keepSome(random, voters) };
+      return { kind, atMs, group: random.below(groups), voters: keepSome(random, voters, victims) };
     }
     case "transfer":
       return { kind, atMs, group: random.below(groups), to: node };
   }
 }
 
-/** At least a majority of all nodes, so that losing one node still leaves a quorum. */
-function keepSome(random: Prng, nodes: number[]): number[] {
-  const least = Math.min(nodes.length, 3);
+/** So many that those damaged are a minority of them. */
+function keepSome(random: Prng, nodes: number[], victims: number): number[] {
+  const least = Math.min(nodes.length, 2 * victims + 1);
   return nodes.slice(0, random.between(least, nodes.length)).sort((left, right) => left - right);
 }
 

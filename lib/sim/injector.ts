@@ -62,6 +62,12 @@ export class Injector {
           starve(() => node.process, fault, (afterMs, end) => this.later(afterMs, end));
         }
         return true;
+      case "reads": {
+        const node = this.cluster.nodes[fault.node];
+        node.leases = fault.leases;
+        if (node.running) this.cluster.crash(node, "kill", fault.forMs);
+        return true;
+      }
       case "membership":
         this.operator.want(fault.group, fault.voters);
         return true;

@@ -57,6 +57,8 @@ export class SimNode {
   process: SimProcess;
   clock: SimClock;
   host: Host | null = null;
+  /** Whether its next process answers reads under leases. */
+  leases: boolean;
   /** Whether a fault may have made durable bytes other than they were written. */
   damaged = false;
   /** Groups whose directory a fault has removed: their loss must be noticed. */
@@ -75,6 +77,7 @@ export class SimNode {
   constructor(readonly number: number, private readonly world: World, random: Prng) {
     const { options, scheduler } = world;
     this.name = `n${number + 1}`;
+    this.leases = options.leases;
     this.address = `${this.name}:7000`;
     this.random = random;
     this.clockRate = 1 + (2 * random.next() - 1) * options.clockError;
@@ -169,7 +172,7 @@ export class SimNode {
       machine: group.oracle.watch(this.id, this.parts[at].machine),
       store,
       raft: {
-        ...raftOptions(options, leaseOf(options)),
+        ...raftOptions(options, leaseOf(this.leases, options)),
         maxAppendBytes: options.appendBytes,
         maxInflightMessages: options.inflightMessages,
         entryCacheBytes: options.cacheBytes,
@@ -307,6 +310,7 @@ export class SimNode {
     const { process } = this;
     return {
       replica,
+      leases: this.leases,
       clock: this.clock,
       random: this.random.fork(),
       fail: (error) => this.exit(error),
@@ -344,7 +348,7 @@ function identityOf(node: number, lives: number): ReplicaId {
 }
 
 /** Leases as long as the election timeout, shortened by what two clocks may differ at most. */
-function leaseOf({ leases, electionTimeoutMs, clockError }: SimOptions) {
+function leaseOf(leases: boolean, { electionTimeoutMs, clockError }: SimOptions) {
   return leases
     ? { leaseMs: electionTimeoutMs, clockErrorRatio: 2 * clockError }
     : { leaseMs: 0, clockErrorRatio: 0 };

@@ -34,7 +34,9 @@ export interface SimOptions {
   readonly inflightMessages: number;
   /** Bytes of old entries that a core keeps in memory; without them it reads its log. */
   readonly cacheBytes: number;
-  /** Whether the store's reads are answered under leases. */
+  /** Nodes whose durable data may be damaged: 2 only of 5 nodes and more. */
+  readonly victims: number;
+  /** Whether the store's reads are answered under leases, at first. */
   readonly leases: boolean;
   /** Bytes of a checkpoint that are written at a time. */
   readonly sliceBytes: number;
@@ -65,18 +67,22 @@ export const FAULT_KINDS = [
   "starve",
   "delete_group",
   "put_back",
+  "reads",
 ] as const;
 
 export type FaultKind = typeof FAULT_KINDS[number];
 
 /** Kinds of which each fault is drawn by itself; the others have a schedule of their own. */
-export type ScheduledApart = "starve" | "delete_group" | "put_back";
-const APART: readonly FaultKind[] = ["starve", "delete_group", "put_back"];
+export type ScheduledApart = "starve" | "delete_group" | "put_back" | "reads";
+const APART: readonly FaultKind[] = ["starve", "delete_group", "put_back", "reads"];
 export const ONE_BY_ONE: readonly FaultKind[] = FAULT_KINDS.filter((kind) => !APART.includes(kind));
 /** Tells the source of randomness for starvation from that for the rest. */
 export const STARVE_SALT = 0x57a12e;
 /** The same for files that a person removes or puts back. */
 export const HANDS_SALT = 0x4a2d5;
+/** The same for restarts with another setting of reads, and for how many nodes are damaged. */
+export const READS_SALT = 0x4ead5;
+export const VICTIMS_SALT = 0x71c71;
 
 /** The options of a seed; `overrides` replace single ones. */
 export function optionsOf(seed: number, overrides: Partial<SimOptions> = {}): SimOptions {
@@ -86,7 +92,7 @@ export function optionsOf(seed: number, overrides: Partial<SimOptions> = {}): Si
   const groups = random.chance(0.6) ? random.between(1, 3) : random.between(4, 16);
   const calm = random.chance(0.1);
   const heartbeatMs = random.pick([30, 50, 100]);
-  const drawn: Omit<SimOptions, "leases" | "sliceBytes"> = {
+  const drawn: Omit<SimOptions, "leases" | "sliceBytes" | "victims"> = {
     system,
     nodes,
     groups,
@@ -115,7 +121,9 @@ export function optionsOf(seed: number, overrides: Partial<SimOptions> = {}): Si
     if (hands.chance(0.2)) kinds.push(kind);
   }
   const sliceBytes = random.pick([100, 1_000, limits.checkpointSliceBytes]);
-  return { ...drawn, kinds, leases, sliceBytes, ...overrides };
+  if (system === "kv" && new Prng(seed ^ READS_SALT).chance(0.3)) kinds.push("reads");
+  const victims = nodes >= 5 && new Prng(seed ^ VICTIMS_SALT).chance(0.5) ? 2 : 1;
+  return { ...drawn, kinds, leases, sliceBytes, victims, ...overrides };
 }
 
 function linkOf(random: Prng, heartbeatMs: number): LinkOptions {

@@ -43,8 +43,6 @@ export class GroupOracle {
   private readonly changed = new Set<Replica>();
   /** Votes that left a node, by `replica/term`. */
   private readonly votes = new Map<string, ReplicaId>();
-  /** Those of replicas that have begun anew since. */
-  private readonly formerVotes = new Set<string>();
   private readonly shown = new Map<ReplicaId, Shown>();
   /** What each replica has called durable in the present step, and to the leader of which term. */
   private readonly acknowledgements = new Map<ReplicaId, LogId[]>();
@@ -150,16 +148,6 @@ export class GroupOracle {
   }
 
   /**
-   * A replica begins anew under its old identity, which its group has let go of: what it promised
-   * in its earlier life binds it no more (see `rejoin fence` in DESIGN.md).
-   */
-  begunAnew(id: ReplicaId): void {
-    this.shown.delete(id);
-    this.acknowledgements.delete(id);
-    for (const key of [...this.votes.keys()]) if (key.startsWith(`${id}/`)) this.votes.delete(key);
-  }
-
-  /**
    * A replica was opened again: whether it forgot entries or a vote that it had called durable.
    * Its volatile indexes begin anew.
    */
@@ -175,7 +163,7 @@ export class GroupOracle {
     for (const [key, candidate] of this.votes) {
       const [voter, termText] = key.split("/");
       const term = Number(termText);
-      if (voter !== id || term < hardState.term || this.formerVotes.has(key)) continue;
+      if (voter !== id || term < hardState.term) continue;
       if (term > hardState.term || hardState.vote !== candidate) {
         return `durability: ${id} forgot its vote for ${candidate} in term ${term}`;
       }
@@ -185,13 +173,14 @@ export class GroupOracle {
 
   /**
    * A replica begins anew under its identity, blank, after its group has let the former one go:
-   * what that had shown binds it no more.
+   * what that had shown binds it no more. A vote of the former one in a later term than the removal
+   * may be followed by another one in the same term, and harms nothing: whoever committed the
+   * removal did so without it, and supports no candidate that lacks the removal.
    */
   begunAgain(id: ReplicaId): void {
     this.shown.delete(id);
     this.acknowledgements.delete(id);
-    // A vote of the former one still counts on the wire; the new one has no record of it.
-    for (const key of this.votes.keys()) if (key.startsWith(`${id}/`)) this.formerVotes.add(key);
+    for (const key of [...this.votes.keys()]) if (key.startsWith(`${id}/`)) this.votes.delete(key);
   }
 
   /** Paper 5.3: where two logs hold the same log id, everything before is the same too. */

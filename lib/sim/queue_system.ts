@@ -41,7 +41,6 @@ interface Partition {
 
 export class QueueSystem implements System {
   readonly compaction = "manual";
-  readonly leases = false;
   private readonly partitions: Partition[];
 
   constructor(private readonly options: SimOptions) {

@@ -18,14 +18,12 @@ const SERVICE_TIMEOUTS = 8;
 export class SessionSystem<Command, Question, Answer, Machine extends StateMachine>
   implements System {
   readonly compaction = "previous";
-  readonly leases: boolean;
   private readonly ledgers: Ledger<Command, Question, Answer>[];
 
   constructor(
     private readonly options: SimOptions,
     private readonly trade: Trade<Command, Question, Answer, Machine>,
   ) {
-    this.leases = options.leases;
     this.ledgers = [...Array(options.groups).keys()].map(() => ({
       watch: new CommandWatch(trade.decodeCommand, trade.requestIdOf),
       known: 0,
@@ -71,7 +69,7 @@ export class SessionSystem<Command, Question, Answer, Machine extends StateMachi
       caller,
       replica: () => replica,
       addressOf: (id) => replica.raft.membership.nodes[id]?.address,
-      reads: this.leases ? "lease" : "index",
+      reads: seat.leases ? "lease" : "index",
     });
     this.trade.background(machine, seat, service);
     const deadlineMs = SERVICE_TIMEOUTS * this.options.electionTimeoutMs;

@@ -15,6 +15,8 @@ import type { SimProcess } from "./process.ts";
 /** What the machine of one replica needs beyond it, in the replica's process. */
 export interface Seat {
   readonly replica: Replica;
+  /** Whether this process answers reads under leases. */
+  readonly leases: boolean;
   readonly clock: Clock;
   /** For the seat alone. */
   readonly random: Prng;
@@ -78,8 +80,6 @@ export interface Operations {
 
 export interface System {
   readonly compaction: "previous" | "manual";
-  /** Whether leaders hold leases, to answer reads by. */
-  readonly leases: boolean;
   /** A new replica of a group. */
   open(group: number): SystemReplica;
   /** A machine that nobody watches. */

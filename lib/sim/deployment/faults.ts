@@ -35,7 +35,7 @@ export type OperatorFault =
   };
 
 export type DeploymentFault =
-  | Exclude<Fault, { kind: "membership" | "transfer" | "delete_group" | "put_back" }>
+  | Exclude<Fault, { kind: "membership" | "transfer" | "delete_group" | "put_back" | "reads" }>
   | OperatorFault
   /** A process ends right after one of its disk operations, before it learns of its success. */
   | {
@@ -144,7 +144,7 @@ function drawShared(
   // Clients may reach a server that the others do not: it then takes what it cannot commit.
   const onLinks = (LINK_KINDS as readonly string[]).includes(kind) && random.chance(0.5);
   const nodes = managers + brokers + (onLinks ? producers + consumers : 0);
-  const shape = { nodes, groups: MANY, electionTimeoutMs };
+  const shape = { nodes, groups: MANY, electionTimeoutMs, victims: 1 };
   return drawFault(random, kind, atMs, node, shape) as DeploymentFault;
 }
 

@@ -62,7 +62,7 @@ export class WatchedHost extends Host {
     const blank = hardState.term === 0 && last.index === 0;
     this.watch.opened(group);
     if (blank) this.watch.begunBlank(group);
-    if (blank && floor !== undefined) oracle.begunAnew(this.self);
+    if (blank && floor !== undefined) oracle.begunAgain(this.self);
     const amnesia = oracle.reopened(this.self, hardState, last);
     if (amnesia !== null) {
       // Rot in the last record before a stop cannot be told from a write that was never synced; that
