@@ -17,40 +17,64 @@ export interface SentMessage {
   outcome: "waiting" | "acknowledged" | "refused" | "unknown";
   partition: number;
   offset: number;
+  /** Virtual time at which it was given away. */
+  readonly sentMs: number;
 }
 
-/** What a partition holds: the value at each offset from `startOffset` on. */
+/** What a partition holds; offsets without a message were given up in a recovery. */
 export interface PartitionContent {
   readonly startOffset: number;
-  readonly values: readonly string[];
+  /** The value at each offset. */
+  readonly values: ReadonlyMap<number, string>;
+}
+
+/** A partition went on from one replica's log. */
+interface Recovery {
+  /** Messages at this offset and after it may be lost, if they were sent before the recovery. */
+  from: number;
+  atMs: number;
 }
 
 export class Books {
   readonly sent: SentMessage[] = [];
   /** By consumer group and partition: the value that was handed out at each offset. */
   private readonly handedOut = new Map<string, Map<number, string>>();
+  private readonly recoveries = new Map<string, Recovery>();
   deliveries = 0;
+
+  /** A partition goes on from a log that ends at `from`, whatever was acknowledged beyond. */
+  noteRecovery(topic: string, partition: number, from: number, atMs: number): void {
+    const known = this.recoveries.get(`${topic}/${partition}`);
+    const lowest = Math.min(from, known?.from ?? Infinity);
+    this.recoveries.set(`${topic}/${partition}`, { from: lowest, atMs });
+  }
+
+  private mayBeLost(topic: string, partition: number, offset: number, sentMs = -Infinity): boolean {
+    const recovery = this.recoveries.get(`${topic}/${partition}`);
+    return recovery !== undefined && offset >= recovery.from && sentMs <= recovery.atMs;
+  }
 
   noteDelivery(group: string, topic: string, partition: number, offset: number, value: string) {
     const key = `${group} ${topic}/${partition}`;
     const known = this.handedOut.get(key) ?? new Map<number, string>();
     this.handedOut.set(key, known);
     const before = known.get(offset) ?? value;
-    if (before !== value) {
+    if (before !== value && !this.mayBeLost(topic, partition, offset)) {
       throw new BrokenInvariant(`${key}: offset ${offset} was ${before} and then ${value}`);
     }
     known.set(offset, value);
     this.deliveries += 1;
   }
 
-  /** Offsets of a partition that a group was not handed out yet, from `start` to `end`. */
-  missing(group: string, topic: string, partition: number, start: number, end: number): number[] {
+  /** Offsets of a partition whose messages a group was not handed out yet. */
+  missing(
+    group: string,
+    topic: string,
+    partition: number,
+    { values }: PartitionContent,
+  ): number[] {
     const known = this.handedOut.get(`${group} ${topic}/${partition}`);
-    const missing: number[] = [];
-    for (let offset = start; offset < end; offset += 1) {
-      if (!known?.has(offset)) missing.push(offset);
-    }
-    return missing;
+    return [...values.keys()].filter((offset) => !known?.has(offset));
   }
 
   get acknowledged(): number {
@@ -65,8 +89,7 @@ export class Books {
       if (!holds) throw new BrokenInvariant(`${label}: ${message}`);
     };
     const places = new Map<string, number>();
-    values.forEach((value, at) => {
-      const offset = startOffset + at;
+    values.forEach((value, offset) => {
       demand(!places.has(value), `${value} is at ${places.get(value)} and at ${offset}`);
       places.set(value, offset);
     });
@@ -88,6 +111,7 @@ export class Books {
       if (sent.partition !== partition) {
         demand(there === undefined, `${sent.value} was acknowledged in ${sent.partition}`);
       } else if (sent.offset >= startOffset) {
+        if (this.mayBeLost(topic, partition, sent.offset, sent.sentMs)) continue;
         demand(
           there === sent.offset,
           `${sent.value} was acknowledged at ${sent.offset} and is at ${there ?? "no offset"}`,
@@ -102,9 +126,9 @@ export class Books {
     for (const [key, offsets] of this.handedOut) {
       if (!key.endsWith(` ${topic}/${partition}`)) continue;
       for (const [offset, value] of offsets) {
-        if (offset < content.startOffset) continue;
-        const there = content.values[offset - content.startOffset];
-        if (there === value) continue;
+        const there = content.values.get(offset);
+        if (offset < content.startOffset || there === value) continue;
+        if (this.mayBeLost(topic, partition, offset)) continue;
         throw new BrokenInvariant(
           `${key}: ${value} was handed out at ${offset}, there is ${there}`,
         );

@@ -101,6 +101,7 @@ export class ProducerProgram {
       outcome: "waiting",
       partition: -1,
       offset: -1,
+      sentMs: this.deployment.scheduler.nowMs,
     };
     this.books.sent.push(sent);
     this.underWay += 1;
@@ -238,10 +239,10 @@ export async function readAll(
       const startOffset = await client.offset(topic, partition, "earliest");
       const end = await client.offset(topic, partition, "latest");
       const reader = client.reader(topic, partition, { from: startOffset });
-      const values: string[] = [];
+      const values = new Map<number, string>();
       while (reader.offset < end) {
         const { records } = await reader.next();
-        for (const { value } of records) values.push(textOf(value!));
+        for (const { offset, value } of records) values.set(offset, textOf(value!));
       }
       return { startOffset, values };
     } catch (thrown) {

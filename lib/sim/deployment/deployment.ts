@@ -43,10 +43,12 @@ export class Deployment implements Surroundings {
     this.managers = peers.map(({ name, address }) =>
       new ManagerMachine(name, address, this, random.fork(), peers)
     );
-    this.brokers = numbered(options.brokers).map((number) => {
+    this.brokers = numbered(options.brokers + options.spares).map((number) => {
       const { name, address } = infoOf(`b${number}`);
       const rack = options.racks === 0 ? "" : `r${number % options.racks}`;
-      return new BrokerMachine(name, address, this, random.fork(), this.addresses, rack);
+      const broker = new BrokerMachine(name, address, this, random.fork(), this.addresses, rack);
+      if (number > options.brokers) broker.part = "spare";
+      return broker;
     });
     scheduler.afterEachStep(() => this.checkTouched());
   }
@@ -92,6 +94,8 @@ export class Deployment implements Surroundings {
     if (code !== null && MAY_END.includes(code)) {
       this.count(`ended by ${code}`);
       this.startLater(machine, againMs);
+    } else if (machine.part === "leaving" && code === "superseded") {
+      machine.part = "gone";
     } else if (code === "corrupt" && machine.damaged.size > 0) {
       this.count("ended by corrupt");
       // A server that sets its own files aside starts the next time; of others the disk is replaced.

@@ -32,6 +32,23 @@ export type OperatorFault =
     readonly atMs: number;
     readonly topic: number;
     readonly retentionBytes: number;
+  }
+  /** One more partition. */
+  | { readonly kind: "grow"; readonly atMs: number; readonly topic: number }
+  /** A topic that holds nothing is made, and deleted after a while. */
+  | { readonly kind: "short_topic"; readonly atMs: number; readonly forMs: number }
+  /** A spare broker joins. */
+  | { readonly kind: "join"; readonly atMs: number }
+  /** A broker is drained, and removed once it is empty. */
+  | { readonly kind: "retire"; readonly atMs: number; readonly broker: number }
+  /** Two of a partition's three replicas are lost; it is recovered from the third. */
+  | {
+    readonly kind: "recover";
+    readonly atMs: number;
+    readonly topic: number;
+    readonly partition: number;
+    readonly survivor: number;
+    readonly forMs: number;
   };
 
 export type DeploymentFault =
@@ -112,6 +129,18 @@ function draw(
     case "alter": {
       const retentionBytes = random.pick([0, 5_000, 50_000]);
       return { kind, atMs, topic: random.below(MANY), retentionBytes };
+    }
+    case "grow":
+      return { kind, atMs, topic: random.below(MANY) };
+    case "short_topic":
+      return { kind, atMs, forMs: random.between(100, 10_000) };
+    case "join":
+      return { kind, atMs };
+    case "retire":
+      return { kind, atMs, broker: random.below(brokers) };
+    case "recover": {
+      const [topic, partition] = [random.below(MANY), random.below(MANY)];
+      return { kind, atMs, topic, partition, survivor: random.below(MANY), forMs };
     }
     case "restart":
       return { kind, atMs, node, forMs };

@@ -29,13 +29,22 @@ export class GoodCopies {
     this.damage = this.damage.filter((one) => !this.isRepaired(one));
     const hurt = groups ?? [...machine.lives.keys()];
     if (!hurt.every((group) => this.others(machine, group) < this.mayLose(group))) return false;
-    for (const group of hurt) {
-      const lives = machine.lives.get(group) ?? 0;
-      this.damage.push({ machine, group, lives, replicaId: machine.lastReplicaId });
-      machine.damaged.add(group);
-    }
+    for (const group of hurt) this.note(machine, group);
     if (groups === null) machine.damaged.add("*");
     return true;
+  }
+
+  /** A machine's replica of a group is damaged, whatever the rule says. */
+  note(machine: Machine, group: string): void {
+    const lives = machine.lives.get(group) ?? 0;
+    this.damage.push({ machine, group, lives, replicaId: machine.lastReplicaId });
+    machine.damaged.add(group);
+  }
+
+  /** Whether any replica of a group may be damaged. */
+  isHurt(group: string): boolean {
+    this.damage = this.damage.filter((one) => !this.isRepaired(one));
+    return this.damage.some((one) => one.group === group);
   }
 
   /** How many other machines have a damaged replica of a group. */

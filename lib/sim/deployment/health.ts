@@ -42,7 +42,8 @@ function managerComplaints(deployment: Deployment): string[] {
 function brokerComplaints(deployment: Deployment): string[] {
   const { metadata } = deployment;
   if (metadata === null) return ["no manager has metadata"];
-  return deployment.brokers.flatMap(({ name, replicaId, address }) => {
+  return deployment.brokers.flatMap(({ name, part, replicaId, address }) => {
+    if (part === "spare" || part === "gone") return [];
     const known = metadata.brokers.get(name);
     if (known === undefined || known.replicaId !== replicaId) return [`${name} is not registered`];
     if (known.address !== address) return [`${name} is known at ${known.address}`];

@@ -2,6 +2,8 @@
 
 import { befall, starve, type Victim } from "../befall.ts";
 import type { Link } from "../faults.ts";
+import { limits } from "../../base/limits.ts";
+import { raftGroup } from "../../broker/hosting_notes.ts";
 import { listGroups } from "../../storage/groups.ts";
 import { GROUPS_DIRECTORY, joinPath } from "../../storage/layout.ts";
 import { goodLinks } from "../links.ts";
@@ -92,8 +94,15 @@ export class DeploymentInjector {
       case "drain":
       case "rebalance":
       case "alter":
+      case "grow":
+      case "short_topic":
+      case "retire":
         this.operator.wish(fault);
         return true;
+      case "join":
+        return this.join();
+      case "recover":
+        return this.loseMajority(fault);
       case "consumer":
         return this.consumers[fault.number].replace(fault.how, fault.forMs);
       case "restart":
@@ -171,6 +180,42 @@ export class DeploymentInjector {
     return true;
   }
 
+  private join(): boolean {
+    const spare = this.deployment.brokers.find(({ part }) => part === "spare");
+    if (spare === undefined) return false;
+    spare.part = "member";
+    spare.start();
+    return true;
+  }
+
+  /** Two sound replicas of three lose their files; the operator sees to the rest. */
+  private loseMajority(fault: Extract<DeploymentFault, { kind: "recover" }>): boolean {
+    const { metadata } = this.deployment;
+    const topics = metadata?.sortedTopics() ?? [];
+    if (topics.length === 0) return false;
+    const topic = topics[fault.topic % topics.length];
+    const number = fault.partition % topic.partitions.length;
+    const group = raftGroup(topic.partitions[number]);
+    const leader = this.deployment.leader(group)?.replica;
+    const { voters = [], outgoing = [] } = leader?.raft.membership ?? {};
+    const machines = this.deployment.brokers.filter(({ replicaId, host }) =>
+      replicaId !== null && voters.includes(replicaId) && host?.replica(group) !== undefined
+    );
+    if (machines.length !== limits.partitionReplicas || outgoing.length > 0) return false;
+    if (this.copies.isHurt(group)) return false;
+    const survivor = machines[fault.survivor % machines.length];
+    for (const machine of machines) {
+      if (machine === survivor) continue;
+      const directory = directoryOf(machine, group);
+      machine.stop("kill");
+      if (directory !== null) machine.disk.lose(directory);
+      this.copies.note(machine, group);
+      this.deployment.startLater(machine, fault.forMs);
+    }
+    this.operator.recover({ topic: topic.name, partition: number, group, survivor });
+    return true;
+  }
+
   private loseGroup(machine: Machine, number: number, forMs: number): boolean {
     if (!machine.running) return false;
     const directories = machine.disk.list(GROUPS_DIRECTORY)
@@ -205,6 +250,11 @@ export class DeploymentInjector {
   private count(kind: string): void {
     this.fired.set(kind, (this.fired.get(kind) ?? 0) + 1);
   }
+}
+
+function directoryOf(machine: Machine, group: string): string | null {
+  return listGroups(machine.disk).find(({ identity }) => identity?.group === group)?.directory ??
+    null;
 }
 
 /** The group whose directory holds a file; null where the file is about the whole machine. */

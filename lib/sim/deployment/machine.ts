@@ -64,6 +64,8 @@ export abstract class Machine {
   readonly lives = new Map<string, number>();
   /** Identity of the disk content when a process last ran on it. */
   lastReplicaId: string | null = null;
+  /** `spare`: it has not joined yet. `leaving`: its broker may be removed. `gone`: it was. */
+  part: "spare" | "member" | "leaving" | "gone" = "member";
   /** Starts that failed, one after the other, because of what the disk holds. */
   failedStarts = 0;
   private onPromise: (() => void) | null = null;
@@ -112,7 +114,7 @@ export abstract class Machine {
   }
 
   start(): void {
-    if (this.process.alive) return;
+    if (this.process.alive || this.part === "spare" || this.part === "gone") return;
     const { scheduler, links, streams } = this.world;
     this.onPromise = null;
     this.crashPoint = null;

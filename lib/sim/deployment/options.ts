@@ -17,6 +17,8 @@ export interface DeploymentOptions {
   readonly managers: number;
   /** From 3 to 5: each partition has three replicas. */
   readonly brokers: number;
+  /** Brokers that may join later. */
+  readonly spares: number;
   /** Racks that the brokers are spread over; 0: none. */
   readonly racks: number;
   readonly topics: readonly TopicPlan[];
@@ -72,6 +74,11 @@ export const DEPLOYMENT_FAULT_KINDS = [
   "drain",
   "rebalance",
   "alter",
+  "grow",
+  "short_topic",
+  "join",
+  "retire",
+  "recover",
 ] as const;
 
 export type DeploymentFaultKind = typeof DEPLOYMENT_FAULT_KINDS[number];
@@ -88,6 +95,7 @@ export function deploymentOptionsOf(
   const drawn: DeploymentOptions = {
     managers: random.pick([1, 3, 3, 3, 5]),
     brokers: random.pick([3, 3, 4, 5]),
+    spares: random.pick([0, 1, 2]),
     racks: random.pick([0, 2, 3]),
     topics: Array.from({ length: random.between(1, 2) }, (_, at) => ({
       name: `t${at + 1}`,
