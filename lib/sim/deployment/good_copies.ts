@@ -28,7 +28,10 @@ export class GoodCopies {
   mayDamage(machine: Machine, groups: readonly string[] | null): boolean {
     this.damage = this.damage.filter((one) => !this.isRepaired(one));
     const hurt = groups ?? [...machine.lives.keys()];
-    if (!hurt.every((group) => this.others(machine, group) < this.mayLose(group))) return false;
+    const spared = hurt.every((group) =>
+      this.others(machine, group) + this.lostMembers(group) < this.mayLose(group)
+    );
+    if (!spared) return false;
     for (const group of hurt) this.note(machine, group);
     if (groups === null) machine.damaged.add("*");
     return true;
@@ -51,6 +54,20 @@ export class GoodCopies {
   private others(machine: Machine, group: string): number {
     const machines = this.damage.filter((one) => one.group === group).map(({ machine }) => machine);
     return new Set(machines.filter((other) => other !== machine)).size;
+  }
+
+  /**
+   * Members of a partition whose disks are gone: managers may have chosen a broker as a founder
+   * before its new identity was registered.
+   */
+  private lostMembers(group: string): number {
+    const { metadata, machines } = this.deployment;
+    const placed = metadata?.partitionOf(group.slice(0, group.lastIndexOf("@")));
+    if (placed === undefined) return 0;
+    const { voters, founders } = placed.topic.partitions[placed.partition];
+    const members = voters.length > 0 ? voters : founders;
+    const there = new Set(machines.map(({ lastReplicaId }) => lastReplicaId));
+    return members.filter((id) => !there.has(id)).length;
   }
 
   private mayLose(group: string): number {

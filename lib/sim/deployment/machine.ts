@@ -167,6 +167,7 @@ export abstract class Machine {
   /** The disk is a new one. Between processes only. */
   wipe(): void {
     this.disk.wipe();
+    this.lastReplicaId = null;
     this.damaged.clear();
     this.rotted.clear();
   }
