@@ -10,8 +10,8 @@
  *   whole      nothing is known to be damaged
  *   asking     a member has been asked for the first damaged entries; the next one is asked when it
  *              has none of them, or is silent
- *   given up   every member has answered that it has none of them: `corrupt`, and the replica is
- *              quarantined. While a member is silent it may still have them.
+ *   given up   every member has answered in one round that it has none of them: `corrupt`, and the
+ *              replica is quarantined. While a member is silent it may still have them.
  */
 
 import type { Timer } from "../base/clock.ts";
@@ -32,7 +32,8 @@ export class Repair {
   private unread: Index | null = null;
   private error: TrilogError | null = null;
   private asked: ReplicaId | null = null;
-  /** Members that have none of the damaged entries. */
+  /** Members that were asked in this round, and those of them that have none of the entries. */
+  private readonly inRound = new Set<ReplicaId>();
   private readonly without = new Set<ReplicaId>();
   private waiting: (() => void)[] = [];
   private timer: Timer | null = null;
@@ -92,7 +93,7 @@ export class Repair {
       if (peer === this.asked) this.ask(damage);
       return;
     }
-    this.without.clear();
+    this.startRound();
     this.goOn(this.store.mend(damage, fitting));
   }
 
@@ -145,11 +146,19 @@ export class Repair {
     this.ask(damage);
   }
 
+  private startRound(): void {
+    this.inRound.clear();
+    this.without.clear();
+  }
+
   private ask(damage: Damage): void {
-    const candidates = this.others().filter((id) => !this.without.has(id));
-    const next = candidates.find((id) => this.asked === null || id > this.asked) ?? candidates[0];
+    const others = this.others();
+    // A member that had none of them, or was silent, may have them by the next round.
+    if (others.every((id) => this.inRound.has(id))) this.startRound();
+    const next = others.find((id) => !this.inRound.has(id));
     if (next === undefined) return;
     this.asked = next;
+    this.inRound.add(next);
     const range = rangeCodec.encode({ first: damage.first, last: damage.last });
     this.context.sendFrame(next, this.replica.group, [FrameKind.entriesWanted, range]);
     this.after(ASK_EVERY_MS, () => {
@@ -161,7 +170,7 @@ export class Repair {
     this.timer?.cancel();
     this.timer = null;
     this.asked = null;
-    this.without.clear();
+    this.startRound();
     this.logger.info("rotted entries are repaired");
     for (const later of this.waiting.splice(0)) later();
   }
