@@ -8,56 +8,8 @@ import {
   statusLines,
   statusObject,
 } from "../../cmd/cluster_view.ts";
-import type {
-  BrokerStatus,
-  ClusterStatus,
-  ManagerStatus,
-  PartitionStatus,
-} from "../../lib/client/protocol.ts";
-
-function manager(id: string, more: Partial<ManagerStatus> = {}): ManagerStatus {
-  const base = { id, replicaId: `r-${id}`, address: `${id}:9001`, role: "follower" } as const;
-  return { ...base, behind: 0, lastHeardMs: 20, ...more };
-}
-
-function broker(id: string, more: Partial<BrokerStatus> = {}): BrokerStatus {
-  const base = { id, replicaId: `r-${id}`, address: `${id}:9101`, rack: "", alive: true };
-  const healthy = { lastHeartbeatMs: 400, commitMs: null, draining: false };
-  return { ...base, ...healthy, led: 1, hosted: 2, held: 2, ...more };
-}
-
-function partition(more: Partial<PartitionStatus> = {}): PartitionStatus {
-  return {
-    topic: "logs",
-    partition: 0,
-    groupId: "p/1/0",
-    epoch: 1,
-    leader: "r-b1",
-    leaderTerm: 2,
-    replicas: ["r-b1", "r-b2", "r-b3"],
-    voters: ["r-b3", "r-b1", "r-b2"],
-    quarantined: [],
-    repairing: [],
-    startOffset: 10,
-    endOffset: 1_510,
-    sizeBytes: 3 * 2 ** 20,
-    ...more,
-  };
-}
-
-function cluster(more: Partial<ClusterStatus> = {}): ClusterStatus {
-  return {
-    clusterId: "c1",
-    version: 9,
-    term: 3,
-    managers: [manager("m1", { role: "leader", behind: null, lastHeardMs: null }), manager("m2")],
-    brokers: [broker("b1"), broker("b2"), broker("b3")],
-    partitions: [partition()],
-    tombstones: 0,
-    heartbeatIntervalMs: 1_000,
-    ...more,
-  };
-}
+import type { BrokerStatus, ClusterStatus, PartitionStatus } from "../../lib/client/protocol.ts";
+import { broker, cluster, manager, partition } from "./status_fixture.ts";
 
 Deno.test("the state of a partition follows from its leader, voters and living brokers", () => {
   const dead = (...ids: string[]) =>

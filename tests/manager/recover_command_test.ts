@@ -2,40 +2,10 @@
 
 import { assertEquals } from "@std/assert";
 import { membersOf, needless } from "../../cmd/cluster_recover.ts";
-import type { BrokerStatus, PartitionStatus } from "../../lib/client/protocol.ts";
+import type { PartitionStatus } from "../../lib/client/protocol.ts";
+import { broker, partition } from "./status_fixture.ts";
 
-const brokers = ["b1", "b2", "b3"].map((id): BrokerStatus => ({
-  id,
-  replicaId: `r-${id}`,
-  address: `${id}:9101`,
-  rack: "",
-  alive: id !== "b2",
-  lastHeartbeatMs: 10,
-  commitMs: null,
-  led: 0,
-  hosted: 1,
-  held: 1,
-  draining: false,
-}));
-
-function partition(more: Partial<PartitionStatus>): PartitionStatus {
-  return {
-    topic: "logs",
-    partition: 0,
-    groupId: "p/1/0",
-    epoch: 1,
-    leader: "r-b1",
-    leaderTerm: 1,
-    replicas: ["r-b1", "r-b2", "r-b3"],
-    voters: ["r-b1", "r-b2", "r-b3"],
-    quarantined: [],
-    repairing: [],
-    startOffset: 0,
-    endOffset: 9,
-    sizeBytes: 0,
-    ...more,
-  };
-}
+const brokers = ["b1", "b2", "b3"].map((id) => broker(id, { alive: id !== "b2" }));
 
 function refusal(more: Partial<PartitionStatus>): string | null {
   const status = partition(more);
@@ -44,7 +14,7 @@ function refusal(more: Partial<PartitionStatus>): string | null {
 }
 
 Deno.test("a majority that is alive and sound is named", () => {
-  const majority = "b1, b3 are alive and sound, a majority of its voters b1, b2, b3";
+  const majority = "b3, b1 are alive and sound, a majority of its voters b3, b1, b2";
   assertEquals(refusal({}), majority);
 });
 
