@@ -12,8 +12,10 @@ import { claimCodec, FrameKind } from "./frames.ts";
 import type { Replica } from "./replica.ts";
 import type { ReplicaContext } from "./replica_context.ts";
 
-const ASK_EVERY_MS = 100;
-const MOST_QUESTIONS = 50;
+/** Time to the second question; it doubles with each one up to {@link LONGEST_PAUSE_MS}. */
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 5_000;
+const MOST_QUESTIONS = 12;
 
 export class Questions {
   private readonly answered = new Set<ReplicaId>();
@@ -34,8 +36,8 @@ export class Questions {
       id !== this.context.self && !this.answered.has(id)
     );
     if (silent.length === 0) return;
+    this.nextMs = nowMs + Math.min(FIRST_PAUSE_MS * 2 ** this.asked, LONGEST_PAUSE_MS);
     this.asked += 1;
-    this.nextMs = nowMs + ASK_EVERY_MS;
     for (const id of silent) this.context.sendFrame(id, group, [FrameKind.opened, null]);
   }
 
