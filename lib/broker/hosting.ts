@@ -126,7 +126,7 @@ export class Hosting {
       }
       this.found(hosted);
     }
-    this.nameHosted();
+    this.tryNameHosted();
     for (const hosted of this.groups.values()) this.open(hosted);
   }
 
@@ -179,7 +179,8 @@ export class Hosting {
       this.files.remove(directory);
       return;
     }
-    const notes = known ?? notesOfLost(group, identity.replicaId);
+    const own = known !== null && this.belong(known, group);
+    const notes = own ? known : notesOfLost(group, identity.replicaId);
     const hosted: Hosted = { number, directory, notes, partition: null };
     if (foreign) this.files.setAside(hosted);
     if (!disk.exists(directory)) makeDurableDirectory(disk, directory);
@@ -198,7 +199,9 @@ export class Hosting {
     try {
       const notes = readNotes(this.options.disk, found.directory);
       if (notes?.state === "open" && empty) return { ...notes, state: "fenced" };
-      if (notes !== null || empty) return notes;
+      const own = notes === null || empty || this.belong(notes, found.identity?.group ?? null);
+      if (own && (notes !== null || empty)) return notes;
+      readable = notes === null;
     } catch (thrown) {
       if (toTrilogError(thrown).code !== "corrupt") throw thrown;
       readable = false;
@@ -214,6 +217,13 @@ export class Hosting {
     return unsure && this.files.isUntouched(found.directory, group)
       ? null
       : notesOfLost(group, identity.replicaId);
+  }
+
+  /** Whether notes are this replica's own; `group`: the one that the directory holds, if known. */
+  private belong(notes: HostingNotes, group: string | null): boolean {
+    const { replicaId } = this.options.identity;
+    return (notes.replica ?? replicaId) === replicaId &&
+      (group ?? raftGroup(notes)) === raftGroup(notes);
   }
 
   /** Names the hosted groups in the identity file, where that says something else. */
@@ -421,7 +431,7 @@ export class Hosting {
     this.close(hosted, true);
     this.files.note(hosted, "deleting");
     this.groups.delete(hosted.notes.groupId);
-    this.nameAfterRemoval();
+    this.tryNameHosted();
     this.files.remove(hosted.directory);
     this.options.logger.info("removed a replica", {
       partition: `${hosted.notes.topic}/${hosted.notes.partition}`,
@@ -435,8 +445,8 @@ export class Hosting {
     return hosted !== undefined && raftGroup(hosted.notes) === group ? hosted : undefined;
   }
 
-  /** A full disk keeps no group from being removed: the next change of the file names the rest. */
-  private nameAfterRemoval(): void {
+  /** Where nothing new takes part a full disk is no hindrance: the next change names the rest. */
+  private tryNameHosted(): void {
     try {
       this.nameHosted();
     } catch (thrown) {

@@ -9,7 +9,7 @@ import { TrilogError } from "../../lib/base/errors.ts";
 import { pack } from "../../lib/base/msgpack.ts";
 import { silentLogger } from "../../lib/base/logger.ts";
 import { Prng } from "../../lib/base/prng.ts";
-import { type Beginning, Hosting } from "../../lib/broker/hosting.ts";
+import { type Beginning, Hosting, type HostingOptions } from "../../lib/broker/hosting.ts";
 import { NOTES_FILE } from "../../lib/broker/hosting_notes.ts";
 import type { PeerTransport } from "../../lib/net/transport.ts";
 import type { Membership } from "../../lib/raft/types.ts";
@@ -61,6 +61,10 @@ interface Opened {
 function open(disk: JournalDisk, name = "b1", replicaId = "r1"): Opened {
   const identity = openDataDirectory(disk, { name, newReplicaId: () => replicaId });
   identity.becomeMember(CLUSTER);
+  return { disk, identity, hosting: openWith(disk, identity) };
+}
+
+function openWith(disk: JournalDisk, identity: HostingOptions["identity"]): Hosting {
   const host = new Host({
     self: identity.replicaId,
     clock: stillClock,
@@ -84,7 +88,7 @@ function open(disk: JournalDisk, name = "b1", replicaId = "r1"): Opened {
     electionTimeoutMs: 300,
   });
   hosting.openAll();
-  return { disk, identity, hosting };
+  return hosting;
 }
 
 function beginning(groupId: string, more: Partial<Beginning> = {}): Beginning {
@@ -343,4 +347,44 @@ Deno.test("a directory of format version 1 names its groups at its first start",
   const opened = open(new JournalDisk(new Map([...used, [IDENTITY_FILE, bytes]])));
   assertEquals(stateOf(opened, "g"), "epoch 1 last 5");
   assertEquals(opened.identity.groups?.map(({ group }) => group), ["other@1", "g@1"]);
+});
+
+Deno.test("notes of another replica or group do not pass for lost ones", () => {
+  const notesOf = (image: Image, number: string) =>
+    image.get(`groups/0000000${number}/${NOTES_FILE}`)!;
+  const used = directoryWith((opened) => {
+    create(opened, beginning("g"));
+    use(opened, "g", 5);
+  });
+  const foreign = open(new JournalDisk(), "b2", "r2");
+  create(foreign, beginning("other"));
+  create(foreign, beginning("g"));
+  for (const notes of [notesOf(foreign.disk.image(), "2"), notesOf(used, "1")]) {
+    const image = new Map([...used, [`groups/00000002/${NOTES_FILE}`, notes]]);
+    const opened = open(new JournalDisk(image));
+    assertEquals([stateOf(opened, "g"), stateOf(opened, "other")], ["fenced", "epoch 1 last 3"]);
+  }
+});
+
+Deno.test("a start on a full disk that cannot name what it found goes on", () => {
+  const opened = open(new JournalDisk(directoryWith()));
+  create(opened, beginning("g"));
+  use(opened, "g", 5);
+  const named = opened.identity.groups;
+  opened.hosting.delete(opened.hosting.get("g")!);
+  // As if the removal had come as far as the files, on a disk that was full.
+  opened.identity.setGroups(named!);
+  const disk = new JournalDisk(opened.disk.image());
+  const identity = openDataDirectory(disk, { name: "b1", newReplicaId: () => "r1" });
+  const setGroups = () => {
+    throw new TrilogError("disk_full", "Cannot store: a test says so");
+  };
+  const full = openWith(disk, {
+    replicaId: identity.replicaId,
+    cluster: identity.cluster,
+    stored: identity.stored,
+    groups: identity.groups,
+    setGroups,
+  });
+  assertEquals([...full.all()].map(({ notes }) => notes.groupId).sort(), ["g", "other"]);
 });
