@@ -98,8 +98,11 @@ export const limits = {
   topicPartitions: 1_024,
   /** Replicas of each partition, on as many brokers. */
   partitionReplicas: 3,
-  /** Operators' requests whose answers the managers remember, for those that are repeated. */
-  requestAnswers: 4_096,
+  /**
+   * Requests whose answers the managers remember, for those that are repeated: for
+   * `requestMemoryMs`, or for `requestLeastMemoryMs` where there are more.
+   */
+  requestAnswers: 32_768,
 
   /** Body of one HTTP request: the largest message, with room for JSON's escapes. */
   httpBodyBytes: 2 * MIB,

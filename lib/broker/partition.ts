@@ -6,7 +6,12 @@
 
 import { TrilogError } from "../base/errors.ts";
 import { pack, type Packable, unpack } from "../base/msgpack.ts";
-import { NO_PRODUCER, ONE_BATCH_PRODUCERS_FROM, readBatchHeader } from "../batch/batch_header.ts";
+import {
+  type BatchHeader,
+  NO_PRODUCER,
+  ONE_BATCH_PRODUCERS_FROM,
+  readBatchHeader,
+} from "../batch/batch_header.ts";
 import type { ApplyContext, StateMachine } from "../replica/state_machine.ts";
 import {
   boundsAnswer,
@@ -185,6 +190,18 @@ export class PartitionMachine implements StateMachine {
     this.consumers = ConsumerTable.restore(consumers);
   }
 
+  /**
+   * Throws `overloaded` where the sender of a batch, stamped `timeMs`, could not be remembered:
+   * then it need not be appended to find out.
+   */
+  requireRoom(header: BatchHeader, timeMs: number): void {
+    if (header.producerId !== NO_PRODUCER) this.senderTable(header).requireRoom(header, timeMs);
+  }
+
+  private senderTable({ producerId }: BatchHeader): ProducerTable | RequestTable {
+    return producerId >= ONE_BATCH_PRODUCERS_FROM ? this.requests : this.producers;
+  }
+
   /** Decides the offsets of a batch. The leader validated its records before it was proposed. */
   private append(batch: Uint8Array, context: ApplyContext): ProduceResult {
     const header = readBatchHeader(batch);
@@ -192,7 +209,7 @@ export class PartitionMachine implements StateMachine {
       throw new TrilogError("invalid_batch", "Cannot append batch: bytes follow it");
     }
     const { timeMs } = context;
-    const senders = header.producerId >= ONE_BATCH_PRODUCERS_FROM ? this.requests : this.producers;
+    const senders = this.senderTable(header);
     const named = header.producerId !== NO_PRODUCER;
     const repeated = named ? senders.check(header, timeMs) : null;
     if (repeated !== null) {

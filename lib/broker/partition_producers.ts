@@ -64,7 +64,7 @@ export class ProducerTable {
     }
     if (producer === undefined || producerEpoch > producer.epoch) {
       if (baseSequence !== 0) throw outOfOrder(producerId, baseSequence, 0);
-      if (producer === undefined && !this.hasRoom(timeMs)) throw full(producerId);
+      this.requireRoom(header, timeMs);
       return null;
     }
     const last = lastOf(producer);
@@ -111,6 +111,11 @@ export class ProducerTable {
 
   private producerOf(id: number): Producer | undefined {
     return this.single.get(id) ?? this.continuing.get(id);
+  }
+
+  /** Throws `overloaded` where the producer is new and has no room. */
+  requireRoom({ producerId }: BatchHeader, timeMs: number): void {
+    if (this.producerOf(producerId) === undefined && !this.hasRoom(timeMs)) throw full(producerId);
   }
 
   private hasRoom(timeMs: number): boolean {

@@ -45,14 +45,19 @@ export class RequestTable {
     if (producerEpoch !== 0 || baseSequence !== 0) throw outOfOrder(producerId, baseSequence, 0);
     const known = this.requests.get(producerId - ONE_BATCH_PRODUCERS_FROM);
     if (known !== undefined) return known;
-    if (this.requests.size >= MOST_REQUESTS && !this.oldestIsOlderThan(least, timeMs)) {
-      throw new TrilogError(
-        "overloaded",
-        `Cannot append message: the partition took ${MOST_REQUESTS} requests within ` +
-          `${least / 1_000} seconds and must remember them`,
-      );
-    }
+    this.requireRoom(header, timeMs);
     return null;
+  }
+
+  /** Throws `overloaded` where the request is new and has no room. */
+  requireRoom({ producerId }: BatchHeader, timeMs: number): void {
+    if (this.requests.size < MOST_REQUESTS || this.oldestIsOlderThan(least, timeMs)) return;
+    if (this.requests.has(producerId - ONE_BATCH_PRODUCERS_FROM)) return;
+    throw new TrilogError(
+      "overloaded",
+      `Cannot append message: the partition took ${MOST_REQUESTS} requests within ` +
+        `${least / 1_000} seconds and must remember them`,
+    );
   }
 
   /** Remembers a batch that `check` accepted. */

@@ -22,14 +22,15 @@ export async function produce(
         `${limits.batchBytes}`,
     );
   }
-  const { producerId } = validateBatch(batch);
+  const header = validateBatch(batch);
   const own = ownBytes(batch);
   if (request.acks === "leader") {
     // One that is lost would make all that follow it out of order, and nobody would be told.
-    if (producerId !== NO_PRODUCER) throw numbered(partition);
+    if (header.producerId !== NO_PRODUCER) throw numbered(partition);
     await partition.replica.proposeLogged(own);
     return { baseOffset: null, timeMs: 0, duplicate: false };
   }
+  partition.machine.requireRoom(header, partition.replica.stampMs());
   const { answer } = await partition.replica.propose(own);
   return produceAnswer.decode(answer);
 }

@@ -32,7 +32,7 @@ import { place, rearrange } from "./moves.ts";
 import { recover } from "./recoveries.ts";
 import { report } from "./reports.ts";
 import { forget, register, retireConsumer } from "./registrations.ts";
-import { rememberAnswer, repeatedAnswer } from "./requests.ts";
+import { rememberAnswer, repeatedAnswer, requireRoom } from "./requests.ts";
 import { type Section, sections } from "./sections.ts";
 import { keepSilences } from "./silences.ts";
 import { MetadataState, type MetadataView } from "./state.ts";
@@ -153,11 +153,15 @@ export class MetadataMachine implements StateMachine {
     if (command === undefined) throw malformed("there is no such command");
     const repeated = repeatedAnswer(this.current, requestId, command.name);
     if (repeated !== null) return repeated;
+    const { timeMs } = context;
+    if (requestId !== "") requireRoom(this.current, timeMs);
     const fields = command.fields.decode(packedFields, command.name);
     const answer = encodeSuccess(
       command.answer.encode(command.apply(this.current, fields, context)),
     );
-    if (requestId !== "") rememberAnswer(this.current, requestId, command.name, answer);
+    if (requestId !== "") {
+      rememberAnswer(this.current, requestId, { command: command.name, answer, timeMs });
+    }
     return answer;
   }
 }

@@ -1,13 +1,15 @@
 /**
  * MACHINE. Exactly-once for operators and scripts: a command that carries a request id and succeeds
  * leaves its answer behind, and the same request again gets that answer. A refusal changed nothing
- * and is not kept: the repeat is judged anew. The newest `limits.requestAnswers` are kept, in log
- * order.
+ * and is not kept: the repeat is judged anew. Answers are kept in log order for
+ * `limits.requestMemoryMs`. Where there are too many, those older than
+ * `limits.requestLeastMemoryMs` go earlier; where none is that old, a new request is refused,
+ * because a repeat of a forgotten one would be carried out twice.
  */
 
 import { TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
-import type { MetadataState } from "./state.ts";
+import type { AnsweredRequest, MetadataState } from "./state.ts";
 
 /** The answer given to this request before, or null; throws where another command has its id. */
 export function repeatedAnswer(
@@ -26,15 +28,36 @@ export function repeatedAnswer(
   return answered.answer;
 }
 
-/** Keeps an answer, and drops the oldest beyond the limit. */
+/** Throws `overloaded` where the answer to one more request could not be remembered. */
+export function requireRoom(state: MetadataState, timeMs: number): void {
+  if (state.requests.size < limits.requestAnswers) return;
+  if (isOlderThan(oldestOf(state), limits.requestLeastMemoryMs, timeMs)) return;
+  throw new TrilogError(
+    "overloaded",
+    `Cannot apply request: ${limits.requestAnswers} were taken within ` +
+      `${limits.requestLeastMemoryMs / 1_000} seconds and must be remembered`,
+  );
+}
+
+/** Keeps an answer, and forgets those whose time is over. */
 export function rememberAnswer(
   state: MetadataState,
   requestId: string,
-  command: string,
-  answer: Uint8Array,
+  answered: AnsweredRequest,
 ): void {
-  state.requests.set(requestId, { command, answer });
-  if (state.requests.size <= limits.requestAnswers) return;
-  const oldest = state.requests.keys().next();
-  if (!oldest.done) state.requests.delete(oldest.value);
+  const { requests } = state;
+  requests.set(requestId, answered);
+  for (const [id, { timeMs }] of requests) {
+    const isOver = isOlderThan(timeMs, limits.requestMemoryMs, answered.timeMs);
+    if (!isOver && requests.size <= limits.requestAnswers) return;
+    requests.delete(id);
+  }
+}
+
+function oldestOf({ requests }: MetadataState): number {
+  return requests.values().next().value?.timeMs ?? 0;
+}
+
+function isOlderThan(timeMs: number, ageMs: number, nowMs: number): boolean {
+  return nowMs - timeMs > ageMs;
 }

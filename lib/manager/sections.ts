@@ -18,6 +18,7 @@ import type { Packable } from "../base/msgpack.ts";
 import { groupCodec, undatedGroupCodec } from "./group_records.ts";
 import { silenceCodec } from "./silences.ts";
 import {
+  type AnsweredRequest,
   brokerCodec,
   type MetadataState,
   recoveryCodec,
@@ -106,21 +107,36 @@ const tombstones = listSection(
   (state, tombstone) => state.setTombstone(tombstone),
 );
 
-interface StoredRequest {
+interface StoredRequest extends AnsweredRequest {
   readonly requestId: string;
-  readonly command: string;
-  readonly answer: Uint8Array;
 }
+const storedRequests = list(
+  record<StoredRequest>({ requestId: text, command: token, answer: binary, timeMs: whole }),
+);
+/** As they were stored before they were forgotten by age. */
+const undatedRequests = list(
+  record<Omit<StoredRequest, "timeMs">>({ requestId: text, command: token, answer: binary }),
+);
 
 /** In log order, since the oldest is dropped first. */
-const requests = listSection(
-  "requests",
-  record<StoredRequest>({ requestId: text, command: token, answer: binary }),
-  (state) => [...state.requests].map(([requestId, answered]) => ({ requestId, ...answered })),
-  (state, { requestId, command, answer }) =>
-    // The decoded answer is a view into the whole snapshot, which must not be kept alive by it.
-    state.requests.set(requestId, { command, answer: answer.slice() }),
-);
+const requests: Section = {
+  name: "requests",
+  version: 2,
+  oldestVersion: 1,
+  save: (state) =>
+    storedRequests.encode(
+      [...state.requests].map(([requestId, answered]) => ({ requestId, ...answered })),
+    ),
+  load(state, saved, version) {
+    const loaded = version === 1
+      ? undatedRequests.decode(saved, "requests section").map((one) => ({ ...one, timeMs: 0 }))
+      : storedRequests.decode(saved, "requests section");
+    for (const { requestId, answer, ...answered } of loaded) {
+      // The decoded answer is a view into the whole snapshot, which must not be kept alive by it.
+      state.requests.set(requestId, { ...answered, answer: answer.slice() });
+    }
+  },
+};
 
 const producers = listSection(
   "producers",

@@ -181,6 +181,8 @@ export const registrationCodec: Codec<Registration> = record<Registration>({
 
 /** The answer to a request that its sender may repeat; see `requests.ts`. */
 export interface AnsweredRequest {
+  /** Stamp of its entry, milliseconds since 1970; 0 where an earlier version stored it. */
+  readonly timeMs: number;
   readonly command: string;
   readonly answer: Uint8Array;
 }
