@@ -12,6 +12,7 @@
  * the counts. The file gets its name when it is whole and synced.
  */
 
+import { existsSync } from "@std/fs";
 import { crc32 } from "node:zlib";
 import { binary, type Codec, flag, list, name, record, token, whole } from "../lib/base/codec.ts";
 import { utf8, viewOf } from "../lib/base/bytes.ts";
@@ -95,14 +96,19 @@ const shapes: { readonly [K in Kind]: Codec<Parts[K]> } = {
   end: record<Parts["end"]>({ topics: whole, messages: whole }),
 };
 
-/** Writes under a temporary name; {@link finish} gives the file its own. */
+/**
+ * Writes under a temporary name; {@link finish} gives the file its own. Throws `file_exists` where
+ * there is a file of that name that is not to be overwritten.
+ */
 export class BackupWriter {
+  private isOpen = true;
   private readonly file: Deno.FsFile;
   private readonly temporary: string;
   /** Bytes written. */
   sizeBytes = PREAMBLE_BYTES;
 
-  constructor(private readonly path: string) {
+  constructor(private readonly path: string, private readonly overwrite: boolean) {
+    this.refuseExisting();
     this.temporary = `${path}.tmp`;
     this.file = onFile(
       `write ${path}`,
@@ -128,15 +134,30 @@ export class BackupWriter {
   finish(): void {
     onFile(`write ${this.path}`, () => {
       this.file.syncSync();
-      this.file.close();
+      this.refuseExisting();
+      this.close();
       Deno.renameSync(this.temporary, this.path);
     });
   }
 
-  /** Leaves nothing behind. */
+  /** Leaves nothing behind, unless the file is finished. */
   abandon(): void {
-    this.file.close();
+    if (!this.isOpen) return;
+    this.close();
     Deno.removeSync(this.temporary);
+  }
+
+  private close(): void {
+    this.isOpen = false;
+    this.file.close();
+  }
+
+  private refuseExisting(): void {
+    if (this.overwrite || !existsSync(this.path)) return;
+    throw new TrilogError(
+      "file_exists",
+      `Cannot write ${this.path}: there is a file of that name; --overwrite replaces it`,
+    );
   }
 
   private writeAll(bytes: Uint8Array): void {
@@ -212,6 +233,7 @@ function onFile<T>(act: string, run: () => T): T {
   try {
     return run();
   } catch (thrown) {
+    if (thrown instanceof TrilogError) throw thrown;
     const message = `Cannot ${act}: ${toTrilogError(thrown).message}`;
     throw new TrilogError("invalid_argument", message, { cause: thrown });
   }

@@ -1,5 +1,6 @@
 /** `trilog cluster backup` and `restore`: topics, their settings and, by flag, their messages. */
 
+import { unlessAborted } from "../lib/base/abort.ts";
 import { toTrilogError, TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { readBatchHeader } from "../lib/batch/batch_header.ts";
@@ -35,54 +36,75 @@ export const backup = defineCommand({
   name: "backup",
   summary: "write topics and settings, and with --with-data all messages, to a file",
   details: "Each partition is taken up to the end it has when its turn comes, while everything\n" +
-    "runs. The file gets its name when it is whole. With messages come the positions of\n" +
-    "consumer groups.",
+    "runs. The file gets its name when it is whole; one of that name is kept, and the backup\n" +
+    "refused, unless --overwrite is given. With messages come the positions of consumer groups.",
   examples: [
     "trilog cluster backup topics.backup",
     "trilog cluster backup everything.backup --with-data",
   ],
   positionals: fileArgument,
-  flags: { withData: { type: "boolean", help: "messages, too" }, ...commonFlags },
-  run: ({ flags, args, json, terminal }) =>
+  // A backup that is ended leaves no unfinished file behind.
+  interruption: "server",
+  flags: {
+    withData: { type: "boolean", help: "messages, too" },
+    overwrite: { type: "boolean", help: "replace the file where it exists" },
+    ...commonFlags,
+  },
+  run: ({ flags, args, json, terminal, signal }) =>
     withClient(flags, async (client) => {
-      const writer = new BackupWriter(args.file);
-      const progress = newProgress(terminal, json || !flags.withData, "backed up");
-      const counts = { topics: 0, messages: 0 };
+      const { withData, overwrite } = flags;
+      const writer = new BackupWriter(args.file, overwrite);
+      const progress = newProgress(terminal, json || !withData, "backed up");
       try {
-        // Before the data: a group never stands beyond what is backed up of a partition.
-        const positions = flags.withData ? await allPositions(client) : [];
-        const { clusterId, topics, brokers } = await client.refresh();
-        writer.add({
-          kind: "cluster",
-          clusterId,
-          takenAtMs: systemClock.wallMs(),
-          withData: flags.withData,
-          brokers: brokers.map(({ id }) => id),
-        });
-        for (const { name: topic, settings, partitions } of topics) {
-          writer.add({ kind: "topic", topic, partitions: partitions.length, ...settings });
-          counts.topics += 1;
-          if (!flags.withData) continue;
-          for (const { partition } of partitions) {
-            counts.messages += await copyPartition(client, writer, progress, topic, partition);
-          }
+        const counts = await unlessAborted(backUp(client, writer, progress, withData), signal);
+        if (counts === null) {
+          writer.abandon();
+          return exitStatus.interrupted;
         }
-        const copied = new Set(topics.map(({ name }) => name));
-        for (const position of positions) {
-          if (copied.has(position.topic)) writer.add({ kind: "position", ...position });
-        }
-        writer.add({ kind: "end", ...counts });
-        writer.finish();
+        await tell(terminal, json, "backed up", { file: args.file, ...counts });
+        return exitStatus.done;
       } catch (thrown) {
         writer.abandon();
         throw thrown;
       } finally {
         progress.finish();
       }
-      await tell(terminal, json, "backed up", { file: args.file, ...counts });
-      return exitStatus.done;
     }),
 });
+
+async function backUp(
+  client: Client,
+  writer: BackupWriter,
+  progress: Progress,
+  withData: boolean,
+): Promise<{ readonly topics: number; readonly messages: number }> {
+  // Before the data: a group never stands beyond what is backed up of a partition.
+  const positions = withData ? await allPositions(client) : [];
+  const { clusterId, topics, brokers } = await client.refresh();
+  writer.add({
+    kind: "cluster",
+    clusterId,
+    takenAtMs: systemClock.wallMs(),
+    withData,
+    brokers: brokers.map(({ id }) => id),
+  });
+  let messages = 0;
+  for (const { name: topic, settings, partitions } of topics) {
+    writer.add({ kind: "topic", topic, partitions: partitions.length, ...settings });
+    if (!withData) continue;
+    for (const { partition } of partitions) {
+      messages += await copyPartition(client, writer, progress, topic, partition);
+    }
+  }
+  const copied = new Set(topics.map(({ name }) => name));
+  for (const position of positions) {
+    if (copied.has(position.topic)) writer.add({ kind: "position", ...position });
+  }
+  const counts = { topics: topics.length, messages };
+  writer.add({ kind: "end", ...counts });
+  writer.finish();
+  return counts;
+}
 
 export const restore = defineCommand({
   name: "restore",

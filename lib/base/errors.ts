@@ -45,6 +45,7 @@ export const errorCodes = {
   address_in_use: { retryable: false, outcome: "certain" },
   data_directory_locked: { retryable: false, outcome: "certain" },
   // commands
+  file_exists: { retryable: false, outcome: "certain" },
   usage: { retryable: false, outcome: "certain" },
   unknown_command: { retryable: false, outcome: "certain" },
   invalid_argument: { retryable: false, outcome: "certain" },
