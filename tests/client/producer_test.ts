@@ -242,6 +242,23 @@ Deno.test("a producer that was forgotten goes on under another identity, and no 
   assertEquals(partition.log, ["first", "other", ...numbered(20)]);
 });
 
+Deno.test("a producer goes on after a recovery that lost its last messages", async () => {
+  const partition = new FakePartition();
+  const producer = new Producer(partition, {});
+  await producer.prepare("t");
+  const errors: (TrilogError | null)[] = [];
+  const send = async (text: string) => {
+    producer.enqueue("t", { value: utf8(text) }, (error) => errors.push(error));
+    await partition.settle(producer.flush());
+  };
+  await send("kept");
+  const survivor = partition.machine.snapshot();
+  await send("lost");
+  partition.machine.restore(survivor);
+  await send("next");
+  assertEquals([errors, partition.machine.endOffset], [[null, null, null], 2]);
+});
+
 Deno.test("with requests and answers lost, a forgotten producer stores nothing twice", async () => {
   for (let seed = 1; seed <= 20; seed += 1) {
     const partition = new FakePartition(seed);
