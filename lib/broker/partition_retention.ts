@@ -60,6 +60,17 @@ export function retentionPlan(
   return plan;
 }
 
+/** Segments without a message are dropped by age from this many bytes on. */
+const SMALLEST_DROP_BYTES = 64 * 1024;
+
+/**
+ * Whether it is worth a `trim` to drop segments. The trim is an entry itself and may begin a
+ * segment; without this rule, an idle partition would trim its last trim for ever.
+ */
+export function isWorthATrim(messages: number, bytes: number): boolean {
+  return messages > 0 || bytes >= SMALLEST_DROP_BYTES;
+}
+
 /** Segments of a partition in a retention time: messages stay at most one of these longer. */
 const SEGMENTS_IN_RETENTION = 8;
 const SHORTEST_ROLL_MS = 1_000;

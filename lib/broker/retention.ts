@@ -13,6 +13,7 @@ import { encodeCommand, type PartitionCommand } from "./partition_commands.ts";
 import {
   type ClockWatch,
   isStampDue,
+  isWorthATrim,
   type RetainedSegment,
   retentionPlan,
   rollAfterMs,
@@ -57,7 +58,7 @@ export class Retention {
     }
     const nowMs = trustedNowMs(watch);
     const plan = retentionPlan(segmentsOf(partition), settings, nowMs);
-    if (plan.trimTo === null) {
+    if (plan.trimTo === null || !drops(partition, plan.trimTo)) {
       const holdsMessages = lastSegmentHoldsMessages(partition);
       if (isStampDue(holdsMessages, replica.raft.lastTimeMs, settings, nowMs)) {
         this.propose(partition, { kind: "stamp" });
@@ -79,6 +80,13 @@ export class Retention {
       this.options.logger.debug("could not drop old messages", { reason });
     }).finally(() => this.proposing.delete(partition));
   }
+}
+
+/** Whether a trim to this entry drops enough. */
+function drops({ machine, replica: { store } }: ServedPartition, trimTo: number): boolean {
+  const dropped = store.segmentStarts().filter(({ first }) => first < trimTo);
+  const bytes = dropped.reduce((sum, segment) => sum + segment.bytes, 0);
+  return isWorthATrim(machine.offsetFrom(trimTo) - machine.startOffset, bytes);
 }
 
 function lastSegmentHoldsMessages({ machine, replica: { store } }: ServedPartition): boolean {

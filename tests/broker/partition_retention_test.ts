@@ -2,6 +2,7 @@ import { assertEquals } from "@std/assert";
 import {
   type ClockWatch,
   isStampDue,
+  isWorthATrim,
   retentionPlan,
   rollAfterMs,
   trustedNowMs,
@@ -58,6 +59,13 @@ Deno.test("a stamp is due when all messages of the last segment are too old", ()
   assertEquals([1_500, 1_501, null].map((nowMs) => due(nowMs)), [false, true, false]);
   assertEquals(due(10 ** 9, false), false);
   assertEquals(due(10 ** 9, true, unlimited), false);
+});
+
+Deno.test("segments that hold nothing but a few small entries are not worth a trim", () => {
+  const worth = [[0, 200], [1, 200], [0, 65_536]].map(([messages, bytes]) =>
+    isWorthATrim(messages, bytes)
+  );
+  assertEquals(worth, [false, true, true]);
 });
 
 Deno.test("segments end after an eighth of the retention time, but not within a second", () => {
