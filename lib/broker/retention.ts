@@ -52,7 +52,7 @@ export class Retention {
     const watch = watchClock(previous, now, stampMs);
     this.watches.set(partition, { term, watch });
     if (watch.distrustUntilMs !== null && (previous?.distrustUntilMs ?? null) === null) {
-      logger.warn("the clock leapt forward: retention by age rests", {
+      logger.warn("the time is far ahead of the log's last entry: retention by age waits", {
         partition: partition.label,
       });
     }

@@ -73,6 +73,8 @@ export interface GroupDeskOptions {
   readonly leadingTerm: () => number | null;
   /** Time after a group's last member left when the group is deleted; 0: never. */
   readonly groupRetentionMs: number;
+  /** The stamp that an entry would get now. */
+  readonly stampMs: () => number;
 }
 
 /** How often the leader looks for members that are silent and for topics that have changed. */
@@ -325,9 +327,9 @@ export class GroupDesk {
     const nowMs = clock.monotonicMs();
     if (nowMs - this.lookedForExpiredMs < EXPIRE_EVERY_MS) return;
     this.lookedForExpiredMs = nowMs;
-    const wallMs = clock.wallMs();
+    const stampMs = this.options.stampMs();
     const expired = [...state.groups.values()]
-      .filter((group) => isExpired(group, retentionMs, wallMs))
+      .filter((group) => isExpired(group, retentionMs, stampMs))
       .map(({ name: group, generation }) => ({ group, generation }));
     if (expired.length === 0) return;
     logger.info("deleting consumer groups that have had no members for too long", {

@@ -62,7 +62,11 @@ export interface ManagerNode {
     query(question: Uint8Array, stale?: boolean, deadlineMs?: number): Promise<Uint8Array>;
   };
   /** Null until the node belongs to a cluster. */
-  readonly replica: { status(): Pick<RaftStatus, "role" | "term" | "readReady"> } | null;
+  readonly replica: {
+    status(): Pick<RaftStatus, "role" | "term" | "readReady">;
+    /** The stamp that an entry would get now. */
+    stampMs(): number;
+  } | null;
   status(): NodeStatus;
 }
 
@@ -123,6 +127,7 @@ export class Manager {
         return this.leadingTerm;
       },
       groupRetentionMs: options.groupRetentionMs ?? 0,
+      stampMs: () => options.node.replica?.stampMs() ?? 0,
     });
     this.upkeep = new UpkeepDesk({
       machine,

@@ -143,6 +143,7 @@ export class Managers {
           }),
       },
       replica: {
+        stampMs: () => this.clock.wallMs(),
         status: () => ({
           role: this.leader === name ? "leader" : "follower",
           term: this.term,
