@@ -376,6 +376,10 @@ Deno.test("a group begins without an offset where a deleted group of its name le
   assertEquals([...machine.groupGenerations()], [["g", 5]]);
   forget(6);
   assertEquals([...machine.groupGenerations()], []);
+  const late = groupAnswer.decode(applier.command({ kind: "claim", born: 2, ...claimant }));
+  assertEquals(late, { offset: null }, "a late claim of the deleted group brings nothing back");
+  forget(6);
+  assertEquals([...machine.groupGenerations()], []);
 });
 
 Deno.test("a claim of an earlier version is read", () => {

@@ -57,6 +57,7 @@ class FakePartition {
     const replica = {
       propose: (data: Uint8Array) => Promise.resolve(this.propose(data)),
       readBarrier: () => Promise.resolve(this.log.length),
+      stampMs: () => 1_000 * (this.log.length + 1),
       readCommitted: (from: number) => this.log.slice(from - 1, from),
     };
     const partition = { label, replica, machine: this.machine, requireLeader: () => {} };

@@ -1,6 +1,11 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
+import { pack, type Packable, unpack } from "../../lib/base/msgpack.ts";
 import { limits } from "../../lib/base/limits.ts";
+import { ONE_BATCH_PRODUCERS_FROM, readBatchHeader } from "../../lib/batch/batch_header.ts";
+import type { PartitionMachine } from "../../lib/broker/partition.ts";
+import { MOST_REQUESTS, RequestTable } from "../../lib/broker/partition_requests.ts";
 import { alterTopic } from "../../lib/manager/topics.ts";
+import { sentBy } from "../broker/partition_support.ts";
 import { Api } from "./api_fixture.ts";
 
 Deno.test("registering gives another number each time and makes a missing topic", async () => {
@@ -22,6 +27,32 @@ Deno.test("a repeated registration with a request id gets the first number", asy
   await api.topic("u");
   const other = await api.done("POST /producer/register", { topic: "u", request_id: "r" });
   assertNotEquals(other.producer_id, first.producer_id);
+});
+
+/** Makes a partition remember as many requests as it can. */
+function fillRequests(machine: PartitionMachine): void {
+  const table = new RequestTable();
+  const header = readBatchHeader(sentBy(0, 0));
+  for (let id = 0; id < MOST_REQUESTS; id += 1) {
+    table.accept({ ...header, producerId: ONE_BATCH_PRODUCERS_FROM + id }, 0, 1_000);
+  }
+  const [version, index, times, producers, , ...rest] = unpack(machine.snapshot()) as Packable[];
+  machine.restore(pack([version, index, times, producers, table.store(), ...rest]));
+}
+
+Deno.test("where a partition can remember no more requests, new ones get 503 and are not stored", async () => {
+  const api = new Api();
+  const producer_id = await api.producer("t");
+  const { machine } = api.queue.partition("t", 0);
+  fillRequests(machine);
+  const answer = await api.ask("POST /producer/produce", {
+    topic: "t",
+    producer_id,
+    message: "m",
+    request_id: "r",
+  });
+  assertEquals([answer.http, answer.code, answer.headers["retry-after"]], [503, "overloaded", "1"]);
+  assertEquals(machine.endOffset, 0);
 });
 
 Deno.test("messages go to partitions in turn, or to the one that is named", async () => {
