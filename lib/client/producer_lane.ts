@@ -3,6 +3,10 @@
  * is not acknowledged (`limits.producerInflight`, of which the partition can tell repeats). When one fails, nothing new
  * leaves until all that are out are settled; then what is left goes again in the same order, with
  * the same sequence numbers.
+ *
+ * A partition forgets a producer that was idle for long, or after a recovery with loss. It then
+ * refuses the oldest open batch as out of order. Where no attempt at that batch is in doubt, all
+ * that is open goes again under a new producer id; a batch in doubt ends as `outcome_unknown`.
  */
 
 import { assert } from "../base/assert.ts";
