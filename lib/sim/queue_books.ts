@@ -88,9 +88,6 @@ export class QueueBooks {
         if (command.kind === "trim") this.trims.push({ index, to: command.index });
         this.expect(index, () => boundsAnswer.decode(answer).endOffset, this.endOffset);
         return;
-      case "stamp":
-        this.expect(index, () => boundsAnswer.decode(answer).endOffset, this.endOffset);
-        return;
       case "claim":
       case "commit": {
         const right = command.kind === "claim" ? this.claim(command) : this.commit(command);
