@@ -160,6 +160,7 @@ export class Producer {
     }
   }
 
+  /** Whether messages for the partition can be added. */
   private hasLane(topic: string, partition: number): boolean {
     return this.lanes.get(topic)?.has(partition) ?? false;
   }
