@@ -10,7 +10,7 @@ import { nodeFlags } from "../lib/cli/common_flags.ts";
 import { flagName } from "../lib/cli/flags.ts";
 import { printError, type Terminal } from "../lib/cli/terminal.ts";
 import { Client } from "../lib/client/client.ts";
-import { stateOf } from "../lib/client/failures.ts";
+import { stateOf } from "../lib/base/failures.ts";
 import { ownFlags as brokerFlags } from "./broker.ts";
 import { ownFlags as managerFlags } from "./manager.ts";
 

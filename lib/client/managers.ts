@@ -5,7 +5,7 @@ import { type ErrorCode, toTrilogError, TrilogError } from "../base/errors.ts";
 import type { Packable } from "../base/msgpack.ts";
 import type { Random } from "../base/prng.ts";
 import type { Caller } from "../net/rpc_client.ts";
-import { Failures, stateOf } from "./failures.ts";
+import { Failures, stateOf } from "../base/failures.ts";
 import { LeaderTracker } from "./leader_tracker.ts";
 import type { Method } from "./protocol_method.ts";
 

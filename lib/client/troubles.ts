@@ -4,7 +4,7 @@
  */
 
 import { TrilogError } from "../base/errors.ts";
-import { Failures } from "./failures.ts";
+import { Failures } from "../base/failures.ts";
 
 interface Trouble {
   /** `TOPIC/PARTITION`, for people. */

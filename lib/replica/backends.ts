@@ -6,6 +6,7 @@
 import { binary } from "../base/codec.ts";
 import { toTrilogError, TrilogError } from "../base/errors.ts";
 import type { Packable } from "../base/msgpack.ts";
+import { Failures } from "../base/failures.ts";
 import type { Caller } from "../net/rpc_client.ts";
 import type { GroupService } from "./group_service.ts";
 import type { MemberService } from "./member_service.ts";
@@ -82,6 +83,8 @@ export class RemoteBackend implements Backend {
   private current = 0;
   /** Address of the leader as a node named it last; null: there is no better place to ask. */
   private leader: string | null = null;
+  /** What the nodes answered since one of them last gave an answer that counts. */
+  private readonly failures = new Failures();
 
   /** `addresses`: `host:port` of one or more nodes. */
   constructor(private readonly caller: Caller, private readonly addresses: readonly string[]) {}
@@ -126,12 +129,27 @@ export class RemoteBackend implements Backend {
     const address = this.leader ?? this.addresses[asked];
     const deadlineMs = timeThereMs + WAY_MS;
     try {
-      return read(await this.caller.call(address, method, params, { deadlineMs }));
+      const answer = read(await this.caller.call(address, method, params, { deadlineMs }));
+      this.failures.clear();
+      return answer;
     } catch (thrown) {
       const error = toTrilogError(thrown);
       this.leaveFor(error, address, asked);
-      throw error;
+      this.failures.note(address, undefined, error);
+      throw this.explained(error);
     }
+  }
+
+  /** A node that does not answer is named together with what the others answered, or did not. */
+  private explained(error: TrilogError): TrilogError {
+    const { silent, silentCount, answer, reason } = this.failures;
+    if (error.answered || silent === null) return error;
+    const verb = silentCount === 1 ? "does" : "do";
+    const state = answer === null
+      ? `no node answers at ${silent} (${reason})`
+      : `${answer}; ${silent} ${verb} not answer`;
+    const { code, retryable } = error;
+    return new TrilogError(code, `Cannot reach the nodes: ${state}`, { retryable, cause: error });
   }
 
   /** Whom to ask next after `address` failed. */

@@ -147,3 +147,18 @@ Deno.test("a node that names the leader sends the client there, until that one f
   assertEquals(await ask(), Uint8Array.of(1));
   assertEquals(wire.asked, ["a", "b", "b", "a", "c"]);
 });
+
+Deno.test("nodes that do not answer are named, with what another one answered", async () => {
+  const nodes: Record<string, Echo | ErrorCode> = { "a:1": "unavailable", "b:1": "unavailable" };
+  const remote = new RemoteBackend(new Wire(nodes), ["a:1", "b:1"]);
+  const failure = () => assertRejects(() => remote.status(1_000), TrilogError);
+  await failure();
+  const error = await failure();
+  assertEquals(error.message, "Cannot reach the nodes: no node answers at a:1 and b:1 (told so)");
+  assertEquals([error.code, error.retryable], ["unavailable", true]);
+  nodes["a:1"] = nodes["b:1"] = new Echo();
+  await remote.status(1_000);
+  nodes["a:1"] = "unavailable";
+  const { message } = await failure();
+  assertEquals(message, "Cannot reach the nodes: no node answers at a:1 (told so)");
+});

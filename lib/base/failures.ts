@@ -3,8 +3,8 @@
  * serve it. The last socket's message alone would name one address and no reason.
  */
 
-import type { TrilogError } from "../base/errors.ts";
-import { listed } from "../base/listed.ts";
+import type { TrilogError } from "./errors.ts";
+import { listed } from "./listed.ts";
 
 /** A server that was asked, by the name that people know it by. */
 interface Failure {
