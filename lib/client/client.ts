@@ -163,7 +163,7 @@ export class Client {
    * @internal
    */
   partitionCount(topic: string): number | null {
-    return this.metadata.known(topic)?.partitions.length ?? null;
+    return this.metadata.partitionCount(topic);
   }
 
   /** The partition's first offset, its end, or the first message at or after a time. */

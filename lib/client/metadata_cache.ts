@@ -79,6 +79,11 @@ export class MetadataCache {
     return topic;
   }
 
+  /** Partitions of a topic in use; costs little, for every message: routes look for news. */
+  partitionCount(name: string): number | null {
+    return this.interest.has(name) ? this.routing.topic(name)?.partitions.length ?? null : null;
+  }
+
   /** Newer metadata of the topics in use; shares a request that is under way. */
   update(consistency: Consistency, deadlineMs: number): Promise<void> {
     this.updating ??= this.fetchUpdate(consistency, deadlineMs).finally(() => {
