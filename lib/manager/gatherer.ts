@@ -15,7 +15,7 @@ export interface GathererOptions<Item, Answer> {
   readonly clock: Clock;
   /** Least time between two commands, in milliseconds, as of now. */
   readonly pauseMs: (items: readonly Item[]) => number;
-  /** Answers in the order of the items; a rejection is everyone's. */
+  /** Answers in the order of the items; a rejection rejects all of them. */
   readonly run: (items: readonly Item[]) => Promise<readonly Answer[]>;
 }
 
