@@ -21,6 +21,12 @@ const LATEST_WEIGHT = 0.1;
 /** Time between two looks, and for one question. */
 const LOOK_EVERY_MS = 50;
 const QUESTION_MS = 500;
+/** After questions for this long without news, elections are over: the leader is only slow. */
+const EAGER_MS = 1_000;
+/** Then questions have pauses that double up to this: they must not feed on the load. */
+const LONGEST_PAUSE_MS = 2_000;
+/** A look that comes so late finds answers that wait unread: it judges nothing. */
+const LATE_MS = 50;
 
 /** A request that waits. */
 interface Waiting {
@@ -34,6 +40,10 @@ export class LeaderWatch {
   private timer: Timer | null = null;
   private usualMs = 0;
   private round = 0;
+  /** Since when something is suspect, when it was last asked about, and the pause after that. */
+  private suspectSinceMs: number | null = null;
+  private askedMs = -Infinity;
+  private pauseMs = 0;
   /** Brokers that a question is under way to. */
   private readonly asked = new Set<string>();
 
@@ -55,7 +65,8 @@ export class LeaderWatch {
       this.waiting.add(waiting);
       this.lookLater();
       call.then((answer) => {
-        if (heldMs === 0) this.learn(this.clock.monotonicMs() - startMs);
+        const tookMs = this.clock.monotonicMs() - startMs;
+        if (tookMs >= heldMs) this.learn(tookMs - heldMs);
         resolve(answer);
       }, reject).finally(() => {
         this.waiting.delete(waiting);
@@ -75,9 +86,11 @@ export class LeaderWatch {
   }
 
   private lookLater(): void {
-    this.timer ??= this.clock.after(LOOK_EVERY_MS, () => {
+    if (this.timer !== null) return;
+    const dueMs = this.clock.monotonicMs() + LOOK_EVERY_MS;
+    this.timer = this.clock.after(LOOK_EVERY_MS, () => {
       this.timer = null;
-      this.look();
+      if (this.clock.monotonicMs() - dueMs < LATE_MS) this.look();
       if (this.waiting.size > 0) this.lookLater();
     });
   }
@@ -85,6 +98,7 @@ export class LeaderWatch {
   /** Asks one other replica of each partition whose leader is suspect; another one each time. */
   private look(): void {
     const nowMs = this.clock.monotonicMs();
+    if (!this.isDue(nowMs)) return;
     const questions = new Map<string, Waiting[]>();
     for (const waiting of this.waiting) {
       if (nowMs < waiting.suspectAtMs) continue;
@@ -98,6 +112,21 @@ export class LeaderWatch {
     }
     this.round += 1;
     for (const [broker, together] of questions) void this.ask(broker, together);
+  }
+
+  /** Whether there is something to ask about, and time to ask. */
+  private isDue(nowMs: number): boolean {
+    if (![...this.waiting].some(({ suspectAtMs }) => nowMs >= suspectAtMs)) {
+      this.suspectSinceMs = null;
+      this.pauseMs = 0;
+      return false;
+    }
+    this.suspectSinceMs ??= nowMs;
+    if (nowMs - this.askedMs < this.pauseMs) return false;
+    this.askedMs = nowMs;
+    const eager = nowMs - this.suspectSinceMs < EAGER_MS;
+    this.pauseMs = eager ? 0 : Math.min(LONGEST_PAUSE_MS, 2 * this.pauseMs || 2 * LOOK_EVERY_MS);
+    return true;
   }
 
   private async ask(broker: string, suspects: readonly Waiting[]): Promise<void> {

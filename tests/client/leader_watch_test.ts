@@ -116,3 +116,21 @@ Deno.test("quick answers and requests that are held back ask nobody", async () =
   await world.until(1_000, world.watch.watch(world.route(), 500, world.answersAfter(500, "")));
   assertEquals(world.asked, []);
 });
+
+Deno.test("a leader that stays slow is asked about less and less", async () => {
+  const world = new World();
+  const slow = world.watch.watch(world.route(), 0, world.answersAfter(60_000, "answer"));
+  await world.until(61_000, slow);
+  assertEquals(await slow, "answer");
+  assert(world.asked.length < 60, `${world.asked.length} questions in a minute`);
+});
+
+Deno.test("where every answer is late, late answers are the usual and nobody is asked", async () => {
+  const world = new World();
+  for (let count = 0; count < 60; count += 1) {
+    await world.until(2_000, world.watch.watch(world.route(), 500, world.answersAfter(600, "")));
+  }
+  world.asked.length = 0;
+  await world.until(2_000, world.watch.watch(world.route(), 500, world.answersAfter(900, "")));
+  assertEquals(world.asked, []);
+});
