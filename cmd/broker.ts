@@ -15,7 +15,8 @@ export const ownFlags = {
     min: limits.leastSegmentBytes,
     max: limits.segmentBytes,
     default: "64MiB",
-    help: "size of a log segment; retention drops whole segments",
+    help:
+      "largest log segment; retention drops whole ones, so small limits and disks make them smaller",
   },
 } as const;
 

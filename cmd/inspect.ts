@@ -17,6 +17,7 @@ import {
 import { RecordKind, type StoredRecord } from "../lib/storage/record.ts";
 import { hardStateIn } from "../lib/storage/segment_scan.ts";
 import { existingDataDirectory, faultLine, groupChecks } from "./data_directory.ts";
+import { describeEntry } from "./stored_words.ts";
 
 const flags = {
   records: { type: "boolean", help: "list every record of every segment" },
@@ -64,7 +65,10 @@ async function printJson(
     for (const segment of group.segments) {
       for (const record of recordsOf(disk, group.directory, segment)) {
         const { payload, kind, ...fields } = record;
-        const shown = { ...fields, payloadBytes: payload.length };
+        const described = kind === RecordKind.entry
+          ? describeEntry(group.identity?.group ?? "", record.entryKind, payload)
+          : "";
+        const shown = { ...fields, payloadBytes: payload.length, described };
         const line = { kind: "record", file: segment.file, record: kindName(kind), ...shown };
         await terminal.print(JSON.stringify(line));
       }
@@ -152,11 +156,12 @@ async function printRecords(
 ): Promise<void> {
   await terminal.print(`  ${fileName(segment.file)}`);
   for (const record of recordsOf(disk, group.directory, segment)) {
-    await terminal.print(`    ${String(record.position).padStart(10)}  ${recordText(record)}`);
+    const text = recordText(record, group.identity?.group ?? "");
+    await terminal.print(`    ${String(record.position).padStart(10)}  ${text}`);
   }
 }
 
-function recordText(record: StoredRecord): string {
+function recordText(record: StoredRecord, group: string): string {
   const { kind, entryKind, index, term, timeMs, payload, synced } = record;
   if (kind === RecordKind.hardState) {
     const { vote, commit } = hardStateIn(record);
@@ -164,9 +169,12 @@ function recordText(record: StoredRecord): string {
   }
   if (kind === RecordKind.marker) return `marker: synced to ${synced}`;
   if (kind !== RecordKind.entry) return `${kindName(kind)}, ${payload.length} bytes`;
-  const time = new Date(timeMs).toISOString();
   const what = Object.entries(EntryKind).find(([, value]) => value === entryKind)?.[0];
-  return `entry ${index}, term ${term}, ${time}, ${what}, ${payload.length} bytes`;
+  // No-ops repeat the stamp before them, and before the first command there is none.
+  const time = timeMs === 0 ? "" : `, ${new Date(timeMs).toISOString()}`;
+  const words = describeEntry(group, entryKind, payload);
+  return `entry ${index}, term ${term}${time}, ${what}, ${payload.length} bytes` +
+    (words === "" ? "" : `: ${words}`);
 }
 
 function kindName(kind: RecordKind): string {

@@ -11,6 +11,7 @@ import { ManagerMetrics } from "../lib/manager/manager_metrics.ts";
 import { MetadataMachine } from "../lib/manager/metadata.ts";
 import { Node } from "../lib/replica/node.ts";
 import { processFamilies } from "../lib/replica/process_metrics.ts";
+import { descriptorLimit, shareDescriptors } from "./descriptors.ts";
 import { ManagerHttp } from "./manager_http.ts";
 import { processOptions, refuseOpenDoor } from "./server_setup.ts";
 import { serve } from "./serving.ts";
@@ -87,7 +88,8 @@ export const command = defineCommand({
       throw usage("--time-to-dead must be longer than --heartbeat-interval, and that above 0");
     }
     if (flags.http !== undefined) refuseOpenDoor(flags.http, flags);
-    const options = processOptions(flags, (line) => printError(terminal, line));
+    const shares = shareDescriptors(descriptorLimit(), flags.http !== undefined);
+    const options = processOptions(flags, (line) => printError(terminal, line), shares);
     return serve(terminal, signal, (onFatal) => {
       // A node that finds its log rotted starts again with a machine of its own.
       let machine!: MetadataMachine;
@@ -127,6 +129,7 @@ export const command = defineCommand({
         token: options.token,
         managers: flags.peers.map(({ address }) => address),
         node,
+        maxConnections: shares.httpConnections,
         logger,
         onFatal,
       });

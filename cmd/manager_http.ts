@@ -18,6 +18,8 @@ export interface ManagerHttpOptions {
   /** Addresses of all managers, as they are known at the start. */
   readonly managers: readonly string[];
   readonly node: Node;
+  /** Most open connections. */
+  readonly maxConnections: number;
   readonly logger: Logger;
   /** Told where the port cannot be bound. */
   readonly onFatal: (error: unknown) => void;
@@ -72,7 +74,14 @@ export class ManagerHttp {
       const host = listen.slice(0, colon).replace(/^\[(.*)\]$/, "$1");
       const port = Number(listen.slice(colon + 1));
       const handle = api.handle.bind(api);
-      const server = await HttpServer.listen({ host, port, handle });
+      const { maxConnections } = this.options;
+      const server = await HttpServer.listen({
+        host,
+        port,
+        clock: systemClock,
+        handle,
+        maxConnections,
+      });
       logger.info("serving HTTP", { address: server.address });
       return server;
     } catch (thrown) {

@@ -9,7 +9,9 @@ import type { FlagValues } from "../lib/cli/flags.ts";
 import type { nodeFlags, securityFlags } from "../lib/cli/common_flags.ts";
 import type { ProcessOptions } from "../lib/replica/process.ts";
 import { DenoDisk } from "../lib/storage/deno_disk.ts";
+import { PooledDisk } from "../lib/storage/pooled_disk.ts";
 import { TimedDisk } from "../lib/storage/timed_disk.ts";
+import { descriptorLimit, type DescriptorShares, shareDescriptors } from "./descriptors.ts";
 
 export interface ServerFlags extends FlagValues<typeof nodeFlags> {
   readonly id: string;
@@ -24,6 +26,7 @@ export interface ServerFlags extends FlagValues<typeof nodeFlags> {
 export function processOptions(
   flags: ServerFlags,
   writeLog: (line: string) => void,
+  shares: DescriptorShares = shareDescriptors(descriptorLimit(), false),
 ): Omit<ProcessOptions, "onFatal"> {
   refuseOpenDoor(flags.listen, flags);
   const token = readToken(flags);
@@ -45,7 +48,11 @@ export function processOptions(
     listen: flags.listen,
     advertise: flags.advertise,
     token,
-    disk: new TimedDisk(new DenoDisk(flags.data), systemClock, syncTimes),
+    disk: new PooledDisk(
+      new TimedDisk(new DenoDisk(flags.data), systemClock, syncTimes),
+      shares.files,
+    ),
+    maxConnections: shares.connections,
     syncTimes,
     clock: systemClock,
     random: systemRandom,

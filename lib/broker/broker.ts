@@ -61,6 +61,7 @@ export interface BrokerOptions extends Omit<ProcessOptions, "addressesOf" | "onM
 const HAND_OVER_MS = 2_000;
 const RETENTION_EVERY_MS = 5_000;
 const OFFSET_CLEANING_EVERY_MS = 10_000;
+const MAKE_ROOM_EVERY_MS = 500;
 
 export class Broker {
   readonly process: ServerProcess;
@@ -74,6 +75,7 @@ export class Broker {
   private readonly clock: Clock;
   private retentionTimer: Timer | null = null;
   private offsetCleaningTimer: Timer | null = null;
+  private retainedAtMs = -Infinity;
   private stopping = false;
 
   private constructor(private readonly options: BrokerOptions) {
@@ -318,10 +320,16 @@ export class Broker {
     return this.steering?.addressOf(id) ?? node.address;
   }
 
+  /** New partitions, and those whose entries wait for room, are looked after more often. */
   private lookAfterRetention(): void {
     const everyMs = this.options.retentionEveryMs ?? RETENTION_EVERY_MS;
-    this.retentionTimer = this.clock.after(everyMs, () => {
+    const stepMs = Math.min(everyMs, MAKE_ROOM_EVERY_MS);
+    this.retentionTimer = this.clock.after(stepMs, () => {
+      const nowMs = this.clock.monotonicMs();
+      const isDue = nowMs - this.retainedAtMs > everyMs - stepMs / 2;
+      if (isDue) this.retainedAtMs = nowMs;
       for (const partition of this.hosting.partitions()) {
+        if (!isDue && !partition.replica.diskFull && this.retention.knows(partition)) continue;
         const assigned = this.steering.assigned(partition.groupId);
         if (assigned !== undefined) this.retention.lookAfter(partition, assigned.settings);
       }

@@ -46,7 +46,7 @@ export async function deleteConsumer(
 
 /** The value of a committed message. */
 function valueAt(partition: ServedPartition, offset: number): Uint8Array | null {
-  if (offset < partition.machine.startOffset) {
+  if (offset < partition.startOffset) {
     throw new TrilogError(
       "offset_out_of_range",
       `Cannot read ${partition.label} at offset ${offset}: retention has dropped that message`,

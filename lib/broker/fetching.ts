@@ -42,7 +42,8 @@ export class Fetching {
     if (gathering.bytes < request.minBytes && request.maxWaitMs > 0) {
       await this.waitForMore(partition, request, gathering, signal());
     }
-    const { startOffset, endOffset } = machine;
+    const { startOffset } = partition;
+    const { endOffset } = machine;
     return { batches: gathering.batches, startOffset, endOffset };
   }
 
@@ -125,7 +126,7 @@ export function stored(entry: Entry, baseOffset: number): Uint8Array {
 }
 
 function requireInRange(partition: ServedPartition, offset: number): void {
-  const { startOffset, endOffset } = partition.machine;
+  const { startOffset, machine: { endOffset } } = partition;
   if (offset >= startOffset && offset <= endOffset) return;
   throw new TrilogError(
     "offset_out_of_range",

@@ -15,6 +15,7 @@ import { toTrilogError, TrilogError } from "../base/errors.ts";
 import type { LogId, Membership } from "../raft/types.ts";
 import type { Host } from "../replica/host.ts";
 import { raftOptions } from "../replica/raft_options.ts";
+import { isDiskFull } from "../storage/disk.ts";
 import { type GroupDirectory, type LostGroup, takeCensus } from "../storage/groups.ts";
 import {
   groupDirectory,
@@ -127,7 +128,7 @@ export class Hosting {
       this.found(hosted);
     }
     this.tryNameHosted();
-    for (const hosted of this.groups.values()) this.open(hosted);
+    for (const hosted of this.groups.values()) this.tryOpen(hosted);
   }
 
   /** Copies that were not finished: nobody counts on them yet. */
@@ -397,6 +398,20 @@ export class Hosting {
       const error = toTrilogError(thrown);
       if (error.code !== "corrupt") throw thrown;
       this.fence(hosted, error);
+    }
+  }
+
+  /** One replica that needs room to open keeps no other from serving; it is opened again later. */
+  private tryOpen(hosted: Hosted): void {
+    try {
+      this.open(hosted);
+    } catch (thrown) {
+      if (!isDiskFull(thrown)) throw thrown;
+      const { topic, partition } = hosted.notes;
+      this.options.logger.warn("the disk is full: a replica waits to be opened", {
+        partition: `${topic}/${partition}`,
+        directory: hosted.directory,
+      });
     }
   }
 

@@ -26,7 +26,7 @@ export async function listOffsets(
   await replica.readBarrier();
   switch (request.at) {
     case "earliest":
-      return { offset: machine.startOffset };
+      return { offset: partition.startOffset };
     case "latest":
       return { offset: machine.endOffset };
     case "time":
@@ -37,7 +37,8 @@ export async function listOffsets(
 /** The first message at or after `timeMs` by the producers' clocks, or the end. */
 function offsetAt(partition: ServedPartition, timeMs: number): number {
   const { machine } = partition;
-  let next = machine.searchFrom(timeMs)?.baseOffset ?? machine.endOffset;
+  const found = machine.searchFrom(timeMs)?.baseOffset ?? machine.endOffset;
+  let next = Math.max(found, partition.startOffset);
   while (next < machine.endOffset) {
     const part = new Gathering(partition, next, SEARCH_BYTES);
     part.readOn();
@@ -73,7 +74,8 @@ export async function committedOffset(
   partition.requireLeader("read offsets of");
   const { machine, replica } = partition;
   await replica.readBarrier();
-  const { startOffset, endOffset } = machine;
+  const { startOffset } = partition;
+  const { endOffset } = machine;
   const offset = machine.committedBy(group, born);
   return { offset, startOffset, endOffset, lag: machine.messagesFrom(offset ?? startOffset) };
 }

@@ -3,18 +3,26 @@
  * The leader proposes where the log shall begin, and an entry where nothing is written any more;
  * every replica, when it has applied that, drops what lies before its own last checkpoint at or
  * before that place, so that the checkpoint a follower would be sent still brings everything kept.
+ *
+ * On a full disk that decision would wait for the room that it makes. A replica whose entries wait
+ * for room therefore drops by itself what the limits allow of its own files: compaction, which Raft
+ * leaves to each replica, of entries that are applied. What the group agrees on follows when it can
+ * write again: the leader proposes the trim that its own log has anticipated. Until then a replica
+ * with more of the log may still hand out messages beyond the limits, and none lacks any within.
  */
 
 import type { Clock } from "../base/clock.ts";
 import { toTrilogError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { TopicSettings } from "../client/protocol.ts";
+import type { Replica } from "../replica/replica.ts";
 import { encodeCommand, type PartitionCommand } from "./partition_commands.ts";
 import {
   type ClockWatch,
   isStampDue,
   isWorthATrim,
   type RetainedSegment,
+  type RetentionPlan,
   retentionPlan,
   rollAfterMs,
   trustedNowMs,
@@ -34,14 +42,22 @@ export class Retention {
     { readonly term: number; readonly watch: ClockWatch }
   >();
   private readonly proposing = new WeakSet<ServedPartition>();
+  private readonly known = new WeakSet<ServedPartition>();
 
   constructor(private readonly options: RetentionOptions) {}
+
+  /** Whether a partition was looked after: its log ends segments as its limits ask for it. */
+  knows(partition: ServedPartition): boolean {
+    return this.known.has(partition);
+  }
 
   /** Looks after one partition; call it every few seconds. */
   lookAfter(partition: ServedPartition, settings: TopicSettings): void {
     const { replica } = partition;
+    this.known.add(partition);
     replica.store.rollAfterMs = rollAfterMs(settings);
-    if (!replica.isLeader || this.proposing.has(partition)) return;
+    replica.store.segmentSize.retainedBytes = settings.retentionBytes;
+    if (this.proposing.has(partition) || !(replica.isLeader || replica.diskFull)) return;
     const { clock, logger } = this.options;
     const now = { wallMs: replica.stampMs(), monotonicMs: clock.monotonicMs() };
     const { term } = replica.raft;
@@ -58,19 +74,22 @@ export class Retention {
     }
     const nowMs = trustedNowMs(watch);
     const plan = retentionPlan(segmentsOf(partition), settings, nowMs);
-    if (plan.trimTo === null || !drops(partition, plan.trimTo)) {
-      const holdsMessages = lastSegmentHoldsMessages(partition);
-      if (isStampDue(holdsMessages, replica.raft.lastTimeMs, settings, nowMs)) {
-        this.propose(partition, { kind: "stamp" });
-      }
-      return;
+    if (replica.diskFull) return this.makeRoom(partition, plan);
+    const { trimTo } = plan;
+    const planned = trimTo !== null && drops(partition, trimTo) ? trimTo : 0;
+    const index = Math.max(planned, anticipated(partition));
+    if (index > 0) {
+      logger.info("dropping old messages", {
+        partition: partition.label,
+        reason: plan.reason ?? "disk_full",
+        before: partition.machine.offsetFrom(index),
+      });
+      return this.propose(partition, { kind: "trim", index });
     }
-    logger.info("dropping old messages", {
-      partition: partition.label,
-      reason: plan.reason,
-      before: partition.machine.offsetFrom(plan.trimTo),
-    });
-    this.propose(partition, { kind: "trim", index: plan.trimTo });
+    const holdsMessages = lastSegmentHoldsMessages(partition);
+    if (isStampDue(holdsMessages, replica.raft.lastTimeMs, settings, nowMs)) {
+      this.propose(partition, { kind: "stamp" });
+    }
   }
 
   private propose(partition: ServedPartition, command: PartitionCommand): void {
@@ -80,6 +99,20 @@ export class Retention {
       this.options.logger.debug("could not drop old messages", { reason });
     }).finally(() => this.proposing.delete(partition));
   }
+
+  private makeRoom(partition: ServedPartition, { trimTo, reason }: RetentionPlan): void {
+    if (trimTo === null || !dropBefore(partition.replica, trimTo)) return;
+    this.options.logger.warn("the disk is full: what the limits allow is dropped at once", {
+      partition: partition.label,
+      reason,
+      before: partition.startOffset,
+    });
+  }
+}
+
+/** Where the log begins here, if that is beyond what the group has agreed on; else 0. */
+function anticipated({ startOffset, machine, replica }: ServedPartition): number {
+  return startOffset > machine.startOffset ? replica.store.firstIndex() : 0;
 }
 
 /** Whether a trim to this entry drops enough. */
@@ -105,9 +138,15 @@ function segmentsOf({ replica: { checkpoints, store } }: ServedPartition): Retai
 
 /** Drops what an applied trim allows; cheap where there is nothing. */
 export function dropTrimmed({ machine, replica }: ServedPartition): void {
-  const { trimmedTo } = machine;
+  dropBefore(replica, machine.trimmedTo);
+}
+
+/** Begins to drop what lies before the last checkpoint below `index`; false: there is nothing. */
+function dropBefore(replica: Replica, index: number): boolean {
   const { store } = replica;
-  if (trimmedTo <= store.firstIndex()) return;
-  const base = replica.checkpoints.list().findLast(({ last }) => last.index < trimmedTo);
-  if (base !== undefined && base.last.index >= store.firstIndex()) replica.trimTo(base);
+  if (index <= store.firstIndex()) return false;
+  const base = replica.checkpoints.list().findLast(({ last }) => last.index < index);
+  if (base === undefined || base.last.index < store.firstIndex()) return false;
+  replica.trimTo(base);
+  return true;
 }

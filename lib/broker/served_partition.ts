@@ -45,6 +45,15 @@ export class ServedPartition implements PartitionIdentity {
     return `${this.topic}/${this.partition}`;
   }
 
+  /**
+   * Offset of the first message that can be read here: that of the machine, unless this replica had
+   * to drop more on a full disk than the group has agreed on yet (`Retention`).
+   */
+  get startOffset(): number {
+    const { machine, replica } = this;
+    return Math.max(machine.startOffset, machine.offsetFrom(replica.store.firstIndex()));
+  }
+
   /** Throws `not_leader`, with the leader's address where it is known. */
   requireLeader(act: string): void {
     if (this.replica.isLeader) return;

@@ -186,7 +186,7 @@ export class Steering {
       this.closeOutlived(hosting);
       finished = true;
       let stretchMs = clock.monotonicMs();
-      for (const action of plan.filter((one) => !isQuick(one))) {
+      for (const action of plan.filter((one) => !isQuick(one)).sort(removalsFirst)) {
         if (!this.attempt(action)) return this.admit();
         const busyMs = clock.monotonicMs() - stretchMs;
         if (busyMs < STRETCH_MS) continue;
@@ -374,6 +374,11 @@ export class Steering {
     const replaced = this.assignments?.superseded.includes(id) ?? false;
     return { name: replaced ? formerName(peer.id, id) : peer.id, address: peer.address };
   }
+}
+
+/** On a full disk nothing is made until something was removed. */
+function removalsFirst(left: Action, right: Action): number {
+  return Number(right.kind === "delete") - Number(left.kind === "delete");
 }
 
 function isQuick({ kind }: Action): boolean {

@@ -41,7 +41,9 @@ case $self in
   /*) TRILOG_EXECUTABLE=$self ;;
   *) TRILOG_EXECUTABLE=$PWD/$self ;;
 esac
-export TRILOG_EXECUTABLE DENO_DIR="$cache/runtime" DENO_NO_UPDATE_CHECK=1
+# Deno raises the limit to the hard one, and does not let the program ask the system for it.
+TRILOG_OPEN_FILES=$(ulimit -Hn 2>/dev/null)
+export TRILOG_OPEN_FILES TRILOG_EXECUTABLE DENO_DIR="$cache/runtime" DENO_NO_UPDATE_CHECK=1
 # The right to start this file again (`trilog up`), and nothing else. Under variables of the
 # dynamic linker deno asks for the right to start anything, and a comma would make a list.
 run=--allow-run=$TRILOG_EXECUTABLE

@@ -4,21 +4,28 @@
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import { type AddressInfo, connect, type Socket } from "node:net";
 import { concatBytes, utf8 } from "../base/bytes.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import { toTrilogError, TrilogError } from "../base/errors.ts";
 import { limits } from "../base/limits.ts";
 import { failure, type HttpAnswer, type HttpRequest } from "./message.ts";
 
 /** How often connections are checked for requests that take too long to arrive. */
 const CHECK_MS = 500;
+/** How often it is made sure that connections are accepted, and how long that may take. */
+const WATCH_MS = 2_000;
+const PROBE_MS = 1_000;
 
 export interface HttpServerOptions {
   readonly host: string;
   /** 0 picks one. */
   readonly port: number;
+  readonly clock: Clock;
   /** Answers a request; must not reject. */
   readonly handle: (request: HttpRequest) => Promise<HttpAnswer>;
+  /** Most open connections; `limits.httpConnections` by default. More are closed unanswered. */
+  readonly maxConnections?: number;
   /** Time for a request to arrive whole, in milliseconds; `limits.httpArrivalMs` by default. */
   readonly arrivalMs?: number;
 }
@@ -28,18 +35,25 @@ export class HttpServer {
   private bodiesBytes = 0;
   private closing = false;
 
-  private constructor(
-    private readonly server: Server,
-    private readonly options: HttpServerOptions,
-  ) {
-    server.maxConnections = limits.httpConnections;
-    server.on("request", (request, response) => void this.serve(request, response));
-    server.on("clientError", refuseBytes);
+  private server: Server;
+  private watchTimer: Timer | null = null;
+  /** Probes in a row that found nobody at the port. */
+  private unanswered = 0;
+
+  private constructor(private readonly options: HttpServerOptions) {
+    this.server = this.newServer();
   }
 
   /** Binds the port; rejects with `usage` where that cannot be. */
-  static listen(options: HttpServerOptions): Promise<HttpServer> {
-    const arrivalMs = options.arrivalMs ?? limits.httpArrivalMs;
+  static async listen(options: HttpServerOptions): Promise<HttpServer> {
+    const server = new HttpServer(options);
+    await server.bind(options.port);
+    server.watchLater();
+    return server;
+  }
+
+  private newServer(): Server {
+    const arrivalMs = this.options.arrivalMs ?? limits.httpArrivalMs;
     const server = createServer({
       headersTimeout: arrivalMs,
       requestTimeout: arrivalMs,
@@ -47,13 +61,65 @@ export class HttpServer {
       keepAliveTimeout: limits.httpIdleMs,
       maxHeaderSize: limits.httpHeaderBytes,
     });
+    server.maxConnections = this.options.maxConnections ?? limits.httpConnections;
+    server.on("request", (request, response) => void this.serve(request, response));
+    server.on("clientError", refuseBytes);
+    return server;
+  }
+
+  private bind(port: number): Promise<void> {
+    const { host } = this.options;
     return new Promise((resolve, reject) => {
-      const { host, port } = options;
-      server.once("error", (error) => {
+      this.server.once("error", (error) => {
         const address = `${host}:${port}`;
         reject(new TrilogError("usage", `Cannot serve HTTP on ${address}: ${error.message}`));
       });
-      server.listen(port, host, () => resolve(new HttpServer(server, options)));
+      this.server.listen(port, host, () => resolve());
+    });
+  }
+
+  /**
+   * The runtime's listener may stop accepting for good when the process had no file descriptor for
+   * a connection. Probes of the own port find that out, and the port is bound anew.
+   */
+  private watchLater(): void {
+    if (this.closing) return;
+    this.watchTimer = this.options.clock.after(WATCH_MS, async () => {
+      await this.watch();
+      this.watchLater();
+    });
+  }
+
+  private async watch(): Promise<void> {
+    this.unanswered = await this.isAccepting() ? 0 : this.unanswered + 1;
+    if (this.closing || this.unanswered < 2) return;
+    this.unanswered = 0;
+    const { port } = this.server.address() as AddressInfo;
+    this.server.close();
+    this.server = this.newServer();
+    // A port that cannot be had at once is tried again by the next probe.
+    await this.bind(port).catch(() => {});
+  }
+
+  /** Whether a connection to the own port is taken, or closed because there are too many. */
+  private isAccepting(): Promise<boolean> {
+    const { server } = this;
+    const { address, port } = server.address() as AddressInfo;
+    return new Promise((resolve) => {
+      const probe = connect(port, address);
+      const settle = (accepting: boolean) => {
+        timer.cancel();
+        server.off("connection", taken);
+        probe.destroy();
+        resolve(accepting);
+      };
+      const taken = (socket: Socket) => {
+        if (socket.remotePort === probe.localPort) settle(true);
+      };
+      const timer = this.options.clock.after(PROBE_MS, () => settle(false));
+      server.on("connection", taken);
+      probe.on("end", () => settle(true));
+      probe.on("error", () => settle(true));
     });
   }
 
@@ -66,6 +132,7 @@ export class HttpServer {
   /** Takes no more requests; those under way are answered unless that takes longer than asked. */
   async close(): Promise<void> {
     this.closing = true;
+    this.watchTimer?.cancel();
     const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
     this.server.closeIdleConnections();
     await closed;

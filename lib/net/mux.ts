@@ -106,7 +106,7 @@ export class Mux {
   private async acceptLoop(listener: Listener): Promise<void> {
     while (!this.closing) {
       try {
-        this.takeIn(await listener.accept());
+        if (this.takeIn(await listener.accept()) === "full") await this.closings();
       } catch (thrown) {
         if (this.closing) return;
         this.options.logger.warn("cannot accept connections", { error: String(thrown) });
@@ -116,19 +116,26 @@ export class Mux {
     }
   }
 
+  /** Sockets that were closed keep their descriptors until reads that wait on them have ended. */
+  private async closings(): Promise<void> {
+    await sleep(this.options.clock, 0);
+  }
+
   /** When there is no room, the stranger that has been silent longest makes some. */
-  private takeIn(socket: Socket): void {
+  private takeIn(socket: Socket): "full" | "taken" {
     const { clock, counters } = this.options;
-    const open = this.strangers.size + this.admitted.size;
-    if (open >= this.maxConnections && !this.dropOldestStranger()) {
+    const isFull = this.strangers.size + this.admitted.size >= this.maxConnections;
+    if (isFull && !this.dropOldestStranger()) {
       counters.refused += 1;
-      return socket.close();
+      socket.close();
+      return "full";
     }
     const welcome = new Welcome(this);
     const connection = new Connection({ socket, clock, counters, sink: welcome });
     this.strangers.add(connection);
     counters.connections += 1;
     welcome.start(connection);
+    return isFull ? "full" : "taken";
   }
 
   private dropOldestStranger(): boolean {

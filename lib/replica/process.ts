@@ -4,8 +4,9 @@
  * on it, a broker many.
  */
 
-import type { Clock } from "../base/clock.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import { TrilogError } from "../base/errors.ts";
+import { limits } from "../base/limits.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Histogram } from "../base/metrics.ts";
 import type { Random } from "../base/prng.ts";
@@ -31,6 +32,8 @@ export interface ProcessOptions {
   /** Shared secret of the cluster; empty for none. */
   readonly token: string;
   readonly disk: Disk;
+  /** Most connections that others may have to this process; `limits.connections` by default. */
+  readonly maxConnections?: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -64,6 +67,7 @@ export class ServerProcess {
   readonly mux: Mux;
   readonly host: Host;
   readonly counters: NetCounters = newCounters();
+  private storeTimer: Timer | null = null;
   /** Address that others dial; set by {@link listen}. */
   address = "";
   /** Address really bound; set by {@link listen}. */
@@ -74,6 +78,7 @@ export class ServerProcess {
     const { clock, random, logger, disk, name, sockets } = options;
     this.directory = openDataDirectory(disk, { name, newReplicaId: options.newIdentity });
     this.directory.onFailed = (error) => options.onFatal(error);
+    this.storeLater();
     const policy = this.policy(random.below(START_NONCES));
     const { counters } = this;
     this.rpc = new RpcServer({ clock, logger });
@@ -89,7 +94,8 @@ export class ServerProcess {
       onRefused: (error) => this.refusedByPeer(error),
     });
     const { rpc, peers } = this;
-    this.mux = new Mux({ policy, clock, logger, counters, sockets, rpc, peers });
+    const { maxConnections = limits.connections } = options;
+    this.mux = new Mux({ policy, clock, logger, counters, sockets, rpc, peers, maxConnections });
     const { newHost = (options) => new Host(options) } = options;
     this.host = newHost({
       self: this.directory.replicaId,
@@ -118,6 +124,7 @@ export class ServerProcess {
   /** An identity lost its place: nobody listens to it any more, for ever. */
   supersede(id: ReplicaId): void {
     this.directory.supersede(id);
+    this.storeLater();
     this.peers.forget(id);
     this.mux.disconnect(id, judgeSuperseded(id));
   }
@@ -125,6 +132,7 @@ export class ServerProcess {
   /** Closes groups, connections and the data directory, in that order. */
   async stop(): Promise<void> {
     this.host.stop();
+    this.storeTimer?.cancel();
     await this.mux.close(STOP_GRACE_MS);
     this.peers.close();
     this.caller.close();
@@ -134,6 +142,7 @@ export class ServerProcess {
   /** Ends a process that never listened, at once: its directory may be opened again. */
   abandon(): void {
     this.host.stop();
+    this.storeTimer?.cancel();
     this.peers.close();
     this.caller.close();
     this.directory.close();
@@ -170,7 +179,22 @@ export class ServerProcess {
       return new TrilogError("rolled_back", message);
     }
     this.directory.rememberPeerStart(id, peer.startCounter);
+    this.storeLater();
     return null;
+  }
+
+  /** What a full disk has not taken is offered to it again until it does. */
+  private storeLater(): void {
+    if (!this.directory.hasUnstored || this.storeTimer !== null) return;
+    this.storeTimer = this.options.clock.after(STORE_AGAIN_MS, () => {
+      this.storeTimer = null;
+      try {
+        this.directory.storeWaiting();
+      } catch (error) {
+        return this.options.onFatal(error);
+      }
+      this.storeLater();
+    });
   }
 
   private refusedByPeer(error: TrilogError): void {
@@ -192,6 +216,7 @@ export class ServerProcess {
 }
 
 const STOP_GRACE_MS = 500;
+const STORE_AGAIN_MS = 1_000;
 
 function judgeSuperseded(id: ReplicaId): TrilogError {
   return new TrilogError("superseded", `Cannot admit ${id}: it is no longer a member`);

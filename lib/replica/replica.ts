@@ -35,6 +35,7 @@ import { isActivity, isEcho } from "./activity.ts";
 import { Checkpoints } from "./checkpoints.ts";
 import { isHiddenBy } from "./floor.ts";
 import { LEADERLESS_MS, missingQuorum } from "./missing_quorum.ts";
+import { LogFetches } from "./log_fetches.ts";
 import { PendingRequests } from "./pending.ts";
 import { Questions } from "./questions.ts";
 import { Repair } from "./repair.ts";
@@ -82,6 +83,7 @@ export class Replica {
   private wasLeaderInTerm = 0;
   /** Since when no leader is known here; null while one is. */
   private leaderlessSinceMs: number | null = null;
+  private readonly fetches: LogFetches;
   private retryTimer: Timer | null = null;
   private closed = false;
 
@@ -119,6 +121,8 @@ export class Replica {
     this.questions = new Questions(context, this, new Acknowledged(opened, options.floor));
     this.stamps = new Stamps(context.time, context.clock);
     this.writes = new WriteQueue(this.store, hardState, (meta) => this.adopted(meta));
+    const { clock } = context;
+    this.fetches = new LogFetches((one) => this.fetch(one), clock, () => context.markDirty(this));
     this.pending = new PendingRequests((id) => this.addressOf(id));
     this.noticeMembership();
   }
@@ -280,6 +284,7 @@ export class Replica {
   /** Carries out everything the core wants done; see the file's head. */
   process(): void {
     if (this.closed) return;
+    this.fetches.retry();
     for (let ready = this.raft.takeReady(); ready !== null; ready = this.raft.takeReady()) {
       this.carryOut(ready);
       if (this.closed) return;
@@ -345,7 +350,7 @@ export class Replica {
     this.write(ready);
     if (!this.writes.adopting) this.apply(ready.committed);
     else if (ready.committed.length > 0) this.committedAfterSnapshot = ready.committed;
-    for (const fetch of ready.fetches) this.fetch(fetch);
+    this.fetches.take(ready.fetches);
     for (const to of ready.snapshotsToSend) this.context.startSnapshotTransfer(this, to);
   }
 
@@ -357,7 +362,7 @@ export class Replica {
   /** Old entries for a follower or for this replica; where they have rotted, after their repair. */
   private fetch(fetch: Fetch): void {
     const { to, from, maxBytes } = fetch;
-    const entries = this.repair.read(from, maxBytes, () => this.fetch(fetch));
+    const entries = this.repair.read(from, maxBytes, () => this.fetches.take([fetch]));
     if (entries !== null) this.step({ kind: "fetched", to, entries });
   }
 

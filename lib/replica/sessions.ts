@@ -67,6 +67,26 @@ export function commandOf(sessionCommand: Uint8Array): Uint8Array | null {
   }
 }
 
+/** A stored session command for people to read; `describe` has the words of the machine's own. */
+export function describeSessionCommand(
+  bytes: Uint8Array,
+  describe: (command: Uint8Array) => string,
+): string {
+  const [kind, content] = unpack(bytes) as [number, Packable];
+  switch (kind) {
+    case CommandKind.open:
+      return "open a session";
+    case CommandKind.close:
+      return `close session ${content}`;
+    case CommandKind.invitation:
+      return "change an invitation";
+    default: {
+      const { session, sequence, command } = requestCodec.decode(content, "session request");
+      return `${describe(command)} (session ${session}, request ${sequence})`;
+    }
+  }
+}
+
 /**
  * The machine's answer inside a session answer. Throws `session_expired`, `stale_sequence`,
  * `overloaded` or `malformed` when the command was refused before it reached the machine.

@@ -19,6 +19,7 @@ import { limits } from "../base/limits.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Packable } from "../base/msgpack.ts";
 import type { ReplicaId, SnapshotMeta } from "../raft/types.ts";
+import { isDiskFull } from "../storage/disk.ts";
 import type { SnapshotReader } from "../storage/store.ts";
 import {
   type Chunk,
@@ -105,11 +106,19 @@ export class SnapshotTransfers {
     this.context.send(to, replica.group, offer);
   }
 
-  /** The state that a follower needs; null: there is none, or it has rotted and is not needed. */
+  /**
+   * The state that a follower needs; null: there is none, it has rotted and is not needed, or it
+   * cannot be opened at the moment.
+   */
   private openBase({ checkpoints, store }: Replica): SnapshotReader | null {
     const meta = checkpoints.base();
     if (meta === null) return null;
-    return checkpoints.unlessRotted(meta, () => store.openSnapshot(meta.last.index));
+    try {
+      return checkpoints.unlessRotted(meta, () => store.openSnapshot(meta.last.index));
+    } catch (thrown) {
+      if (!isDiskFull(thrown)) throw thrown;
+      return null;
+    }
   }
 
   /** Ends every transfer of a group that leaves this process. */

@@ -9,12 +9,15 @@ import type { LogId, Membership, ReplicaId } from "../raft/types.ts";
 import { takeCensus } from "../storage/groups.ts";
 import { type DataDirectory, openDataDirectory } from "../storage/identity.ts";
 import { groupDirectory, groupNumbers } from "../storage/layout.ts";
+import { PooledDisk } from "../storage/pooled_disk.ts";
 import { openSegmentLog } from "../storage/segment_log.ts";
 import type { LogStore } from "../storage/store.ts";
 import type { SimDisk } from "./disk.ts";
 
 /** Cluster id of every simulation. */
 const CLUSTER = "00000000000051b0";
+/** Fewer than a process with several groups has segments, so that files are closed and opened. */
+const OPEN_FILES = 3;
 const NOBODY: Membership = { voters: [], outgoing: [], learners: [], learnersNext: [], nodes: {} };
 
 export interface HostedGroupsOptions {
@@ -30,12 +33,15 @@ export class HostedGroups {
   /** Where a replica that began anew may take part from. */
   readonly floors = new Map<string, LogId>();
   private directory: DataDirectory | null = null;
+  /** The disk as the running process uses it. */
+  private files: PooledDisk | null = null;
 
   constructor(private readonly options: HostedGroupsOptions) {}
 
   /** A new process: opens the data directory. Throws what that throws. */
   start(): void {
     const { disk, name, id } = this.options;
+    this.files = new PooledDisk(disk, OPEN_FILES);
     this.directory = openDataDirectory(disk, { name, newReplicaId: id });
     this.directory.becomeMember(CLUSTER);
   }
@@ -95,8 +101,8 @@ export class HostedGroups {
   }
 
   private openAt(number: number, group: string, bootstrap: Membership | null): LogStore {
-    const { disk, id, segmentBytes } = this.options;
-    return openSegmentLog(disk, {
+    const { id, segmentBytes } = this.options;
+    return openSegmentLog(this.files!, {
       identity: { cluster: CLUSTER, group, replica: id() },
       directory: groupDirectory(number),
       bootstrap: bootstrap ?? NOBODY,

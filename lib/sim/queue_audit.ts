@@ -55,10 +55,13 @@ export interface PartitionStory {
   knownEnd: number;
   /** Generations of consumer groups, counted as the managers do. */
   generation: number;
+  /** Furthest start of what a replica kept when it dropped by itself, because its disk was full. */
+  droppedTo: number;
 }
 
 export function newStory(): PartitionStory {
-  return { sent: [], answers: [], fetches: [], positions: [], knownEnd: 0, generation: 0 };
+  const told = { sent: [], answers: [], fetches: [], positions: [] };
+  return { ...told, knownEnd: 0, generation: 0, droppedTo: 0 };
 }
 
 /** Checks a story; throws `BrokenInvariant`. */
@@ -71,7 +74,7 @@ export function auditStory(books: QueueBooks, story: PartitionStory): void {
       `a producer was told ${answer.baseOffset} for what stands at ${batch?.baseOffset}`,
     );
   }
-  for (const fetch of story.fetches) auditFetch(books, fetch);
+  for (const fetch of story.fetches) auditFetch(books, fetch, story.droppedTo);
   for (const { command, offset } of story.positions) {
     const right = books.positionAfter(command);
     books.demand(right === offset, `${JSON.stringify(command)} got ${offset} instead of ${right}`);
@@ -102,7 +105,7 @@ function auditSent(books: QueueBooks, sent: readonly Sent[]): void {
   }
 }
 
-function auditFetch(books: QueueBooks, fetch: Fetch): void {
+function auditFetch(books: QueueBooks, fetch: Fetch, droppedTo: number): void {
   const { offset, isolation, knownBefore, highestAfter, answer } = fetch;
   const { batches, startOffset, endOffset } = answer;
   const most = books.endAfter(highestAfter);
@@ -112,7 +115,7 @@ function auditFetch(books: QueueBooks, fetch: Fetch): void {
     `a read is stale: the end was said to be ${endOffset}, between ${least} and ${most}`,
   );
   books.demand(
-    startOffset <= books.startAfter(highestAfter),
+    startOffset <= Math.max(books.startAfter(highestAfter), droppedTo),
     `a consumer was told that the partition begins at ${startOffset}`,
   );
   books.demand(

@@ -59,7 +59,12 @@ export class QueueSystem implements System {
       machine: this.partitions[group].watch.watch(machine),
       serve: (seat) => {
         served = this.newPartition(group, machine, seat);
-        this.retain(new Retention({ clock: seat.clock, logger: silentLogger }), served, seat);
+        this.retain(
+          new Retention({ clock: seat.clock, logger: silentLogger }),
+          group,
+          served,
+          seat,
+        );
         return fencing(serve(served, new Fetching(seat.clock)), seat);
       },
       audit: () => {
@@ -102,11 +107,21 @@ export class QueueSystem implements System {
     return partition;
   }
 
-  private retain(retention: Retention, partition: ServedPartition, seat: Seat): void {
+  private retain(
+    retention: Retention,
+    group: number,
+    partition: ServedPartition,
+    seat: Seat,
+  ): void {
     const retentionBytes = RETAINED_SEGMENTS * this.options.segmentBytes;
     seat.clock.after(RETENTION_EVERY_MS, () => {
+      const { startOffset } = partition;
       retention.lookAfter(partition, { retentionBytes, retentionMs: RETENTION_MS });
-      this.retain(retention, partition, seat);
+      const { story } = this.partitions[group];
+      if (partition.startOffset > startOffset) {
+        story.droppedTo = Math.max(story.droppedTo, partition.startOffset);
+      }
+      this.retain(retention, group, partition, seat);
     });
   }
 
@@ -115,8 +130,10 @@ export class QueueSystem implements System {
     const books = this.booksOf(group);
     const { machine, replica } = partition;
     const { startOffset, endOffset } = machine;
-    // One that still catches up may not have come to the trim after which its snapshot was sent.
-    const from = Math.max(startOffset, books.startAfter(Infinity));
+    // One that still catches up may not have come to the trim after which its snapshot was sent,
+    // and one whose disk was full may have dropped what the group has not let go yet.
+    const dropped = Math.min(partition.startOffset, this.partitions[group].story.droppedTo);
+    const from = Math.max(startOffset, dropped, books.startAfter(Infinity));
     const gathering = new Gathering(partition, from, Infinity);
     gathering.readOn();
     books.demand(

@@ -1,12 +1,13 @@
 /**
  * The real disk: the only file of the library that does file I/O. Every error of the operating
- * system becomes `disk_full` (ENOSPC, EDQUOT: nothing of the call is kept) or `disk_failed`.
+ * system becomes `disk_full` (ENOSPC, EDQUOT, and EMFILE, ENFILE where a file was to be opened:
+ * nothing of the call is kept) or `disk_failed`.
  */
 
 import { statfsSync } from "node:fs";
 import { dirname, join } from "@std/path";
 import { TrilogError } from "../base/errors.ts";
-import type { Disk, DiskFile, DiskLock } from "./disk.ts";
+import { type Disk, type DiskFile, type DiskLock, NoDescriptorError } from "./disk.ts";
 
 /** A disk whose paths are relative to the directory `root`, which is made if it is missing. */
 export class DenoDisk implements Disk {
@@ -224,6 +225,7 @@ function attempt<T>(act: string, path: string, operate: () => T, kind?: "sync"):
     return operate();
   } catch (thrown) {
     if (thrown instanceof TrilogError) throw thrown;
+    if (isOutOfDescriptors(thrown)) throw new NoDescriptorError(act, path, thrown);
     if (kind !== "sync" && isDiskFull(thrown)) {
       throw new TrilogError("disk_full", `Cannot ${act} ${path}: no space left`, { cause: thrown });
     }
@@ -239,6 +241,15 @@ function failed(act: string, path: string, thrown: unknown): TrilogError {
 
 function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+/**
+ * A file is busy where a sync in the background holds it: Deno gives the sync a descriptor of its
+ * own as long as there are any.
+ */
+function isOutOfDescriptors(thrown: unknown): boolean {
+  const code = (thrown as { code?: unknown } | null)?.code;
+  return code === "EMFILE" || code === "ENFILE" || thrown instanceof Deno.errors.Busy;
 }
 
 function isDiskFull(thrown: unknown): boolean {

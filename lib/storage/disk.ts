@@ -4,9 +4,11 @@
  * 14 us, an asynchronous one 96 us); only `sync` may be waited for.
  *
  * Paths are relative to the disk's root, `/` between parts. Every failure is a `TrilogError`:
- * `disk_full` (nothing of that call is kept), or `disk_failed` for anything else that cannot be
- * carried on from.
+ * `disk_full` (nothing of that call is kept), of which {@link NoDescriptorError} is one, or
+ * `disk_failed` for anything else that cannot be carried on from.
  */
+
+import { TrilogError } from "../base/errors.ts";
 
 export interface Disk {
   /** Creates a directory and its parents; no error where it exists. Syncs nothing. */
@@ -47,4 +49,19 @@ export interface DiskFile {
 
 export interface DiskLock {
   release(): void;
+}
+
+export function isDiskFull(thrown: unknown): boolean {
+  return thrown instanceof TrilogError && thrown.code === "disk_full";
+}
+
+/**
+ * The process may open no more files. It passes as a full disk does: nothing of the call is kept,
+ * and the same call may succeed later.
+ */
+export class NoDescriptorError extends TrilogError {
+  constructor(act: string, path: string, cause: unknown) {
+    const state = "the process has no file descriptor left (see ulimit -n)";
+    super("disk_full", `Cannot ${act} ${path}: ${state}`, { cause });
+  }
 }

@@ -13,3 +13,8 @@ export function checkEntries(entries: readonly Entry[], base: Index, last: Index
     assert(entries[at].index === index + at, "entries follow each other");
   }
 }
+
+/** No-ops are what a new leader must commit before it serves: they come with its election. */
+export function maySpendReserve(entries: readonly Entry[]): boolean {
+  return entries.every(({ data }) => data.length === 0);
+}

@@ -35,6 +35,7 @@ export const Magic = {
   identity: "trilogID",
   hosting: "trilogHO",
   syncMark: "trilogSY",
+  starts: "trilogST",
 } as const;
 export type Magic = typeof Magic[keyof typeof Magic];
 

@@ -5,7 +5,8 @@
  * itself by a lower one. An identity that cannot be read is an error and never a new identity,
  * for a replica that forgets its votes under its old id breaks elections.
  *
- * All of it is one small checksummed file that is replaced as a whole (file_format.ts).
+ * All of it is one small checksummed file that is replaced as a whole (file_format.ts). A full disk
+ * has no room for a second one; DESIGN.md says what is kept in memory then, and why that is safe.
  *
  * The list of groups is why a directory cannot forget one: a group is named here after its log is
  * durable and before its replica takes part. From then on a missing directory is damage, and is
@@ -20,7 +21,7 @@ import { grown, list, name, nullable, record, text, token, whole } from "../base
 import { TrilogError } from "../base/errors.ts";
 import { pack, unpack } from "../base/msgpack.ts";
 import type { Membership, ReplicaId } from "../raft/types.ts";
-import type { Disk, DiskLock } from "./disk.ts";
+import { type Disk, type DiskLock, isDiskFull } from "./disk.ts";
 import { encodeChecked, Magic, readChecked, replaceFile } from "./file_format.ts";
 import {
   GROUPS_DIRECTORY,
@@ -29,9 +30,11 @@ import {
   LOCK_FILE,
   makeDurableDirectory,
   nextSetAsideDirectory,
+  STARTS_FILE,
 } from "./layout.ts";
-import { corrupt } from "./record.ts";
+import { corrupt, CorruptFileError } from "./record.ts";
 import { membership } from "./segment.ts";
+import { readStartCount, reserveStartCount, writeStartCount } from "./start_count.ts";
 
 /** The first membership of a cluster, stored by a node before anybody acts on it. */
 export interface StoredFounding {
@@ -112,7 +115,10 @@ export function openDataDirectory(disk: Disk, options: DataDirectoryOptions): Da
       );
     }
     const identity = found ?? newIdentity(options);
-    return new DataDirectory(disk, lock, { ...identity, startCounter: identity.startCounter + 1 });
+    return new DataDirectory(disk, lock, {
+      ...identity,
+      startCounter: lastStart(disk, identity) + 1,
+    });
   } catch (thrown) {
     lock.release();
     throw thrown;
@@ -140,6 +146,17 @@ export function setAside(disk: Disk, options: DataDirectoryOptions): DataDirecto
   }
 }
 
+/** Number of the last start: a damaged `starts` counts for nothing, and the next start mends it. */
+function lastStart(disk: Disk, { replicaId, startCounter }: Identity): number {
+  try {
+    return Math.max(startCounter, readStartCount(disk, replicaId));
+  } catch (thrown) {
+    if (!(thrown instanceof CorruptFileError)) throw thrown;
+    disk.remove(STARTS_FILE);
+    return startCounter;
+  }
+}
+
 function newIdentity(options: DataDirectoryOptions): Identity {
   return {
     replicaId: options.newReplicaId(),
@@ -154,7 +171,8 @@ function newIdentity(options: DataDirectoryOptions): Identity {
 }
 
 /**
- * An open, locked data directory. Every change is durable when its call returns; it throws
+ * An open, locked data directory. A change is durable when its call returns, except for what is
+ * remembered of peers, which on a full disk waits in memory ({@link hasUnstored}). Calls throw
  * `disk_full` (nothing has changed) or `disk_failed`, after which nothing more is stored: what a
  * failed sync has forgotten, the next would report as durable.
  */
@@ -162,6 +180,7 @@ export class DataDirectory {
   /** Told once that the disk has failed: whoever made the change may only refuse a connection. */
   onFailed: (error: TrilogError) => void = () => {};
   private failure: TrilogError | null = null;
+  private unstored = false;
 
   /** Stores `identity`; use {@link openDataDirectory} or {@link setAside}. */
   constructor(
@@ -169,7 +188,7 @@ export class DataDirectory {
     private readonly lock: DiskLock,
     private identity: Identity,
   ) {
-    this.store(identity);
+    this.storeStart();
   }
 
   get replicaId(): ReplicaId {
@@ -239,7 +258,7 @@ export class DataDirectory {
   rememberPeerStart(peer: ReplicaId, counter: number): void {
     if (counter <= this.peerRecord(peer).highestStartCounter) return;
     const others = this.identity.peerStarts.filter((item) => item.peer !== peer);
-    this.store({ ...this.identity, peerStarts: [...others, { peer, counter }] });
+    this.storeInTime({ ...this.identity, peerStarts: [...others, { peer, counter }] });
   }
 
   /** Remembers that another identity took this one's place; its start counter is forgotten. */
@@ -247,12 +266,46 @@ export class DataDirectory {
     if (this.identity.superseded.includes(peer)) return;
     const peerStarts = this.identity.peerStarts.filter((item) => item.peer !== peer);
     const superseded = [...this.identity.superseded, peer];
-    this.store({ ...this.identity, peerStarts, superseded });
+    this.storeInTime({ ...this.identity, peerStarts, superseded });
+  }
+
+  /** Whether something waits in memory for room on the disk. */
+  get hasUnstored(): boolean {
+    return this.unstored;
+  }
+
+  /** Stores what waits for room, unless there still is none. Throws `disk_failed`. */
+  storeWaiting(): void {
+    if (this.unstored) this.storeInTime(this.identity);
   }
 
   /** Gives up the lock. */
   close(): void {
     this.lock.release();
+  }
+
+  /** This start must be counted durably; on a full disk in bytes that are there already. */
+  private storeStart(): void {
+    const { replicaId, startCounter } = this.identity;
+    try {
+      this.store(this.identity);
+      reserveStartCount(this.disk, replicaId, startCounter);
+    } catch (thrown) {
+      if (!isDiskFull(thrown) || !this.disk.exists(STARTS_FILE)) throw thrown;
+      writeStartCount(this.disk, replicaId, startCounter);
+      this.unstored = true;
+    }
+  }
+
+  /** Takes `identity` into force at once, and stores it as soon as the disk has room. */
+  private storeInTime(identity: Identity): void {
+    try {
+      this.store(identity);
+    } catch (thrown) {
+      if (!isDiskFull(thrown)) throw thrown;
+      this.identity = identity;
+      this.unstored = true;
+    }
   }
 
   private store(identity: Identity): void {
@@ -265,6 +318,7 @@ export class DataDirectory {
       throw thrown;
     }
     this.identity = identity;
+    this.unstored = false;
   }
 
   private fail(error: TrilogError): void {

@@ -11,7 +11,14 @@ import type { HardState, Index, LogId, Membership, SnapshotMeta } from "../raft/
 import type { Disk } from "./disk.ts";
 import { type GroupDirectory, listGroups, type LostGroup, takeCensus } from "./groups.ts";
 import { type Identity, readIdentity } from "./identity.ts";
-import { IDENTITY_FILE, indexName, joinPath, parseSnapshotName, snapshotName } from "./layout.ts";
+import {
+  IDENTITY_FILE,
+  indexName,
+  joinPath,
+  parseSnapshotName,
+  snapshotName,
+  STARTS_FILE,
+} from "./layout.ts";
 import {
   corrupt,
   CorruptFileError,
@@ -31,6 +38,7 @@ import { LogIndex, readIndexFile } from "./segment_index.ts";
 import { replayRecords, surveyNewest, syncedAtLeast } from "./segment_scan.ts";
 import { openSnapshotFile } from "./snapshot_files.ts";
 import { sameId } from "./snapshot_format.ts";
+import { readStartCount } from "./start_count.ts";
 import type { GroupIdentity } from "./store.ts";
 import { readSyncMark, type SyncMark } from "./sync_mark.ts";
 
@@ -108,19 +116,25 @@ export function inspectDirectory(
   disk: Disk,
   checks: readonly GroupCheck[] = [],
 ): DirectoryInspection {
-  const faults: Fault[] = [];
-  const identity = noting(faults, IDENTITY_FILE, () => readIdentity(disk));
-  faults.push(...censusFaults(disk, identity));
-  return { identity, groups: inspectGroups(disk, { thorough: false, checks }), faults };
+  const root = inspectRoot(disk);
+  return { ...root, groups: inspectGroups(disk, { thorough: false, checks }) };
 }
 
 /** Every fault of a data directory: all checksums, snapshots included, and the log's order. */
 export function verifyDirectory(disk: Disk, checks: readonly GroupCheck[] = []): Fault[] {
-  const faults: Fault[] = [];
-  const identity = noting(faults, IDENTITY_FILE, () => readIdentity(disk));
-  faults.push(...censusFaults(disk, identity));
+  const faults = [...inspectRoot(disk).faults];
   for (const group of inspectGroups(disk, { thorough: true, checks })) faults.push(...group.faults);
   return faults;
+}
+
+function inspectRoot(disk: Disk): Pick<DirectoryInspection, "identity" | "faults"> {
+  const faults: Fault[] = [];
+  const identity = noting(faults, IDENTITY_FILE, () => readIdentity(disk));
+  if (identity !== null) faults.push(...censusFaults(disk, identity));
+  const helpers: Fault[] = [];
+  noting(helpers, STARTS_FILE, () => readStartCount(disk, identity?.replicaId ?? ""));
+  faults.push(...helpers.map((fault) => ({ ...fault, harmless: true })));
+  return { identity, faults };
 }
 
 interface Thoroughness {
@@ -159,8 +173,7 @@ function isSame(left: Fault, right: Fault): boolean {
  * Groups that the identity file names and that are not there, and directories of other replicas. A
  * directory that is not named and not foreign may be a creation under way.
  */
-function censusFaults(disk: Disk, identity: Identity | null): Fault[] {
-  if (identity === null) return [];
+function censusFaults(disk: Disk, identity: Identity): Fault[] {
   const { lost, unnamed } = takeCensus(disk, identity);
   const absent = lost.filter(({ unreadable }) => !unreadable);
   // Damage inside a directory is named with its file by the inspection of the group.

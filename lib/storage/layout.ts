@@ -4,6 +4,7 @@
  *
  *   lock                                     held by the process that uses the directory
  *   identity                                 see identity.ts
+ *   starts                                   its start counter once more (start_count.ts)
  *   groups/00000001/                         one per group
  *     00000002-0000000000000042.segment      running number, first index
  *     00000002.index                         of a closed segment; can be rebuilt
@@ -22,6 +23,7 @@ import type { Disk } from "./disk.ts";
 
 export const LOCK_FILE = "lock";
 export const IDENTITY_FILE = "identity";
+export const STARTS_FILE = "starts";
 export const GROUPS_DIRECTORY = "groups";
 export const RESERVE_FILE = "reserve";
 export const SYNC_MARK_FILE = "synced";

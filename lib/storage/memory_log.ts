@@ -51,6 +51,7 @@ export class MemoryLog implements LogStore {
   readonly recovered: RecoveredState;
   /** Has no effect: a log in memory is one segment. */
   rollAfterMs = 0;
+  readonly segmentSize = { retainedBytes: 0 };
   readonly report: RecoveryReport = { segments: 0, records: 0, bytesSetAside: 0, notes: [] };
   private readonly commit: GroupCommit;
   private readonly content: Content;

@@ -38,7 +38,7 @@ import { encodeIndexFile, LogIndex, readIndexFile, writeIndexFile } from "./segm
 import { type Chain, checkNewest, findChain } from "./segment_chain.ts";
 import { replayRecords, significantRecords, type Survey, surveyNewest } from "./segment_scan.ts";
 import type { SnapshotFiles } from "./snapshot_files.ts";
-import type { OpenOptions, RecoveryReport } from "./store.ts";
+import type { OpenOptions, RecoveredState, RecoveryReport } from "./store.ts";
 import { readSyncMark, type SyncMark } from "./sync_mark.ts";
 
 const NO_MEMBERS: Membership = {
@@ -66,6 +66,19 @@ export interface RecoveredLog {
   readonly index: LogIndex;
   readonly hardState: HardState;
   readonly report: RecoveryReport;
+}
+
+/** What a log is opened with. */
+export function recoveredState(index: LogIndex, hardState: HardState): RecoveredState {
+  return {
+    hardState,
+    snapshot: index.base,
+    last: index.lastId(),
+    termRuns: index.termRuns(),
+    lastTimeMs: index.lastTimeMs,
+    memberships: index.memberships(),
+    baseMembership: index.baseMembership,
+  };
 }
 
 /** Opens the log in `options.directory`, or makes a new one where there is none. */

@@ -4,8 +4,7 @@
  * stores as a hole. Nothing depends on its content.
  */
 
-import { TrilogError } from "../base/errors.ts";
-import type { Disk } from "./disk.ts";
+import { type Disk, isDiskFull } from "./disk.ts";
 import { joinPath, RESERVE_FILE } from "./layout.ts";
 
 /** Some 300 hard states, or the header of a segment and a few. */
@@ -65,8 +64,4 @@ export class Reserve {
       file.close();
     }
   }
-}
-
-function isDiskFull(thrown: unknown): boolean {
-  return thrown instanceof TrilogError && thrown.code === "disk_full";
 }

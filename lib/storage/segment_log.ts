@@ -15,20 +15,20 @@
 
 import { assert } from "../base/assert.ts";
 import { TrilogError } from "../base/errors.ts";
-import { limits } from "../base/limits.ts";
 import { type Logger, silentLogger } from "../base/logger.ts";
 import type { Entry, HardState, Index, Membership, SnapshotMeta, Term } from "../raft/types.ts";
-import type { Disk } from "./disk.ts";
-import { checkEntries } from "./entries.ts";
+import { type Disk, isDiskFull } from "./disk.ts";
+import { checkEntries, maySpendReserve } from "./entries.ts";
 import { GroupCommit } from "./group_commit.ts";
 import { indexName, joinPath, segmentName } from "./layout.ts";
 import { RECORD_HEADER_BYTES, RecordKind, RecordWriter } from "./record.ts";
-import { type RecoveredLog, recoverLog, type SegmentFile } from "./recovery.ts";
+import { type RecoveredLog, recoveredState, recoverLog, type SegmentFile } from "./recovery.ts";
 import { Reserve } from "./reserve.ts";
 import { addBase, addHardState, createSegment, type Segment } from "./segment.ts";
 import { encodeIndexFile, type LogIndex, membershipOf, writeIndexFile } from "./segment_index.ts";
 import { SegmentRepair } from "./segment_repair.ts";
 import { SegmentFiles } from "./segment_reader.ts";
+import { SegmentSize } from "./segment_size.ts";
 import { type SegmentStart, SegmentStarts } from "./segment_starts.ts";
 import { SnapshotFiles } from "./snapshot_files.ts";
 import { SyncMarkFile } from "./sync_mark.ts";
@@ -78,6 +78,7 @@ class SegmentLog implements LogStore {
   readonly recovered: RecoveredState;
   readonly report: RecoveryReport;
   rollAfterMs = 0;
+  readonly segmentSize: SegmentSize;
   private readonly logger: Logger;
   private readonly commit = new GroupCommit(() => this.flush());
   private readonly index: LogIndex;
@@ -106,25 +107,13 @@ class SegmentLog implements LogStore {
     const listed = this.segments[this.segments.length - 1];
     const { active: segment, records } = recovered;
     this.active = { segment, listed, synced: listed.bytes, records, firstStampMs: "unread" };
+    this.segmentSize = new SegmentSize(disk, options.segmentBytes, this.bytes());
     this.syncMark = new SyncMarkFile(disk, options.directory, options.identity);
     this.files = new SegmentFiles(disk, options.directory, options.identity);
     this.repair = new SegmentRepair(disk, options.directory, options.identity);
-    this.recovered = this.recoveredState();
+    this.recovered = recoveredState(this.index, this.hardState);
     this.reserve.tryRestore();
     this.mark();
-  }
-
-  private recoveredState(): RecoveredState {
-    const { index } = this;
-    return {
-      hardState: this.hardState,
-      snapshot: index.base,
-      last: index.lastId(),
-      termRuns: index.termRuns(),
-      lastTimeMs: index.lastTimeMs,
-      memberships: index.memberships(),
-      baseMembership: index.baseMembership,
-    };
   }
 
   firstIndex(): Index {
@@ -143,19 +132,17 @@ class SegmentLog implements LogStore {
     this.commit.check();
     checkEntries(entries, this.index.base?.last.index ?? 0, this.index.lastIndex);
     const memberships = entries.map(membershipOf);
+    const isSmall = maySpendReserve(entries);
     let from = 0;
     do {
-      if (entries.length > 0) {
+      if (!isSmall) {
         this.reserve.restore();
         this.rollIfFull();
         this.rollIfOld(entries[from].timeMs);
       }
       const to = this.endOfPart(entries, from);
-      this.appendPart(
-        from === 0 ? hardState : null,
-        entries.slice(from, to),
-        memberships.slice(from, to),
-      );
+      const part = [entries.slice(from, to), memberships.slice(from, to)] as const;
+      this.appendPart(from === 0 ? hardState : null, ...part);
       from = to;
     } while (from < entries.length);
   }
@@ -176,7 +163,7 @@ class SegmentLog implements LogStore {
     }
     const count = entries.length + (hardState === null ? 0 : 1);
     if (count === 0) return;
-    this.write(entries.length === 0, count);
+    this.write(maySpendReserve(entries), count);
     if (hardState !== null) this.hardState = hardState;
     if (entries.length > 0) this.active.firstStampMs ??= entries[0].timeMs;
     const { number } = segment.header;
@@ -210,16 +197,14 @@ class SegmentLog implements LogStore {
     try {
       return change();
     } catch (thrown) {
-      if (thrown instanceof TrilogError && thrown.code === "disk_full") throw thrown;
+      if (isDiskFull(thrown)) throw thrown;
       throw this.commit.poison(thrown);
     }
   }
 
   private rollIfFull(): void {
-    const { segment, listed } = this.active;
-    const holdsSomething = listed.bytes > segment.headerEnd;
-    const full = listed.bytes >= Math.min(this.options.segmentBytes, limits.segmentBytes);
-    if (full && holdsSomething) this.startSegment(null);
+    const { segment: { headerEnd }, listed: { bytes } } = this.active;
+    if (bytes >= this.segmentSize.bytes && bytes > headerEnd) this.startSegment(null);
   }
 
   /** Ends the active segment when its first entry is too old to share it with one of `timeMs`. */
@@ -230,7 +215,7 @@ class SegmentLog implements LogStore {
       this.startSegment(null);
     } catch (thrown) {
       // Dropping by age is worth no refusal of entries.
-      if (!(thrown instanceof TrilogError) || thrown.code !== "disk_full") throw thrown;
+      if (!isDiskFull(thrown)) throw thrown;
     }
   }
 
@@ -290,6 +275,7 @@ class SegmentLog implements LogStore {
     const { number, first } = created.header;
     const next: SegmentFile = { number, first, bytes: created.initialBytes };
     this.segments.push(next);
+    this.segmentSize.measure(this.bytes());
     this.active = {
       segment: created,
       listed: next,
@@ -423,9 +409,29 @@ class SegmentLog implements LogStore {
     this.startWrite();
     if (hardState !== null) addHardState(writer, hardState);
     addBase(writer, base);
-    this.write(true, hardState === null ? 1 : 2);
+    this.writeMakingRoom(base, hardState === null ? 1 : 2);
     if (hardState !== null) this.hardState = hardState;
     this.index.setBase(base);
+  }
+
+  /**
+   * Writes a record that makes room. Where not even the reserve is left, the index files of the
+   * segments that go have what it needs: a crash in between costs scans.
+   */
+  private writeMakingRoom(base: SnapshotMeta, records: number): void {
+    try {
+      this.write(true, records);
+    } catch (thrown) {
+      if (!isDiskFull(thrown)) throw thrown;
+      this.orPoison(() => {
+        for (const { number } of this.segments) {
+          if (this.index.holdsAbove(number, base.last.index)) break;
+          if (number === this.active.listed.number) break;
+          this.disk.remove(joinPath(this.options.directory, indexName(number)));
+        }
+      });
+      this.write(true, records);
+    }
   }
 
   /** Not synced: a file that comes back lies below a gap or below the base, and goes again. */
@@ -479,9 +485,8 @@ class SegmentLog implements LogStore {
     } finally {
       this.files.close();
       this.active.segment.file.close();
-      const closed = new TrilogError("disk_failed", "Cannot use log: it is closed");
-      this.orPoison(() => this.syncMark.close());
-      this.commit.poison(closed);
+      this.orPoison(() => this.syncMark.sync());
+      this.commit.poison(new TrilogError("disk_failed", "Cannot use log: it is closed"));
     }
   }
 }

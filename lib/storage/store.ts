@@ -70,6 +70,11 @@ export interface LogStore {
    * `append`.
    */
   rollAfterMs: number;
+  /**
+   * `retainedBytes`: how much is kept of the log, 0 for all. Segments are at most an eighth of that,
+   * but no smaller than a mebibyte for it, so that the log exceeds the limit by little.
+   */
+  readonly segmentSize: { retainedBytes: number };
 
   /** Lowest index that `read` can return; last index + 1 where the log is empty. */
   firstIndex(): Index;

@@ -14,8 +14,7 @@
  */
 
 import { viewOf } from "../base/bytes.ts";
-import { TrilogError } from "../base/errors.ts";
-import type { Disk, DiskFile } from "./disk.ts";
+import { type Disk, type DiskFile, isDiskFull } from "./disk.ts";
 import { encodeChecked, Magic, readChecked } from "./file_format.ts";
 import { joinPath, SYNC_MARK_FILE } from "./layout.ts";
 import { checksumSeed, getUint64, setUint64 } from "./record.ts";
@@ -62,9 +61,8 @@ function isBlank(disk: Disk, path: string): boolean {
   }
 }
 
-/** Writes the statements of one open log. */
+/** Writes the statements of one open log. The file is open for a write only: there are many logs. */
 export class SyncMarkFile {
-  private file: DiskFile | null = null;
   private last: SyncMark = { segment: 0, bytes: 0 };
   private unsynced = false;
 
@@ -88,30 +86,35 @@ export class SyncMarkFile {
     const payload = new Uint8Array(PAYLOAD_BYTES);
     setUint64(viewOf(payload), 0, segment);
     setUint64(viewOf(payload), 8, bytes);
+    const content = encodeChecked(Magic.syncMark, seedOf(this.identity), payload);
     try {
-      this.file ??= this.openFile();
-      this.file.writeAt(0, encodeChecked(Magic.syncMark, seedOf(this.identity), payload));
+      this.withFile((file) => file.writeAt(0, content));
     } catch (thrown) {
-      if (!(thrown instanceof TrilogError) || thrown.code !== "disk_full") throw thrown;
+      if (!isDiskFull(thrown)) throw thrown;
       return;
     }
     this.last = { segment, bytes };
     this.unsynced = true;
   }
 
-  private openFile(): DiskFile {
-    const path = joinPath(this.directory, SYNC_MARK_FILE);
-    return this.disk.open(path, this.disk.exists(path) ? "write" : "create");
+  /** Makes the last statement durable, unless no file can be opened for it. */
+  sync(): void {
+    if (!this.unsynced) return;
+    try {
+      this.withFile((file) => file.syncNow());
+      this.unsynced = false;
+    } catch (thrown) {
+      if (!isDiskFull(thrown)) throw thrown;
+    }
   }
 
-  /** Makes the last statement durable and closes the file. */
-  close(): void {
-    const { file } = this;
-    this.file = null;
+  private withFile(use: (file: DiskFile) => void): void {
+    const path = joinPath(this.directory, SYNC_MARK_FILE);
+    const file = this.disk.open(path, this.disk.exists(path) ? "write" : "create");
     try {
-      if (this.unsynced) file?.syncNow();
+      use(file);
     } finally {
-      file?.close();
+      file.close();
     }
   }
 }

@@ -53,14 +53,29 @@ export async function eventually<T>(
   throw new Error(`not within ${PATIENCE_MS} ms: ${what}; last: ${last}`);
 }
 
-/** A real directory whose device is full when a test says so. */
+/** A real directory whose device is full when a test says so, or small. */
 export class TightDisk extends DenoDisk {
   full = false;
+  capacityBytes = Infinity;
+
+  /** Bytes of all files. */
+  usedBytes(path = ""): number {
+    let sum = 0;
+    for (const { name, isDirectory } of Deno.readDirSync(join(this.root, path))) {
+      const inside = join(path, name);
+      sum += isDirectory ? this.usedBytes(inside) : Deno.statSync(join(this.root, inside)).size;
+    }
+    return sum;
+  }
 
   override open(path: string, mode: "read" | "write" | "create"): DiskFile {
     const file = super.open(path, mode);
     const writeAt = file.writeAt.bind(file);
     file.writeAt = (position, bytes) => {
+      const grows = position + bytes.length - file.size();
+      if (grows > 0 && this.usedBytes() + grows > this.capacityBytes) {
+        throw new TrilogError("disk_full", `Cannot write ${path}: the device is small`);
+      }
       // Hard states are small, and have a reserve of their own.
       if (this.full && bytes.length > 256) {
         throw new TrilogError("disk_full", `Cannot write ${path}: the device is full`);
@@ -225,8 +240,9 @@ export class TestBrokers {
     }
   }
 
-  start(name: string, listen = LOOPBACK): Running {
+  start(name: string, listen = LOOPBACK, capacityBytes = Infinity): Running {
     const disk = new TightDisk(this.directory(name));
+    disk.capacityBytes = capacityBytes;
     const running: { -readonly [Field in keyof Running]: Running[Field] } = {
       broker: undefined!,
       disk,

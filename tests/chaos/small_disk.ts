@@ -8,8 +8,8 @@ export class SmallDisk {
   private constructor(readonly directory: string) {}
 
   /** Mounts one at `directory`, which must be there; gives a reason where that is not possible. */
-  static async mount(directory: string): Promise<SmallDisk | string> {
-    const words = ["-t", "tmpfs", "-o", `size=${SIZE}`, "tmpfs", directory];
+  static async mount(directory: string, size = SIZE): Promise<SmallDisk | string> {
+    const words = ["-t", "tmpfs", "-o", `size=${size}`, "tmpfs", directory];
     const failure = await run("mount", words);
     return failure === null ? new SmallDisk(directory) : `cannot mount: ${failure}`;
   }

@@ -2,11 +2,26 @@
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
+import { describeEntry } from "../../cmd/stored_words.ts";
+import { utf8 } from "../../lib/base/bytes.ts";
+import { pack } from "../../lib/base/msgpack.ts";
+import { encodeCommand as partitionCommand } from "../../lib/broker/partition_commands.ts";
 import { type CommandTable, runProgram } from "../../lib/cli/program.ts";
 import { notesOfLost, writeNotes } from "../../lib/broker/hosting_notes.ts";
 import { DenoDisk } from "../../lib/storage/deno_disk.ts";
 import { openDataDirectory } from "../../lib/storage/identity.ts";
-import { commands as entries, directory, openLog, storeSnapshot } from "../storage/fixtures.ts";
+import {
+  commands as entries,
+  directory,
+  membershipOf,
+  openLog,
+  storeSnapshot,
+} from "../storage/fixtures.ts";
+import { sentBy } from "../broker/partition_support.ts";
+import { encodeCommand as storeCommand } from "../../lib/kv/codec.ts";
+import { encodeMembership } from "../../lib/raft/membership.ts";
+import { EntryKind } from "../../lib/raft/types.ts";
+import { openSessionCommand, sessionCommand } from "../../lib/replica/sessions.ts";
 import { FakeTerminal } from "./fake_terminal.ts";
 
 const commands: CommandTable = {
@@ -71,6 +86,52 @@ Deno.test("inspect lists records, of one group where it is told so", async () =>
     assertStringIncludes(stdout, "entry 9, term 2, 1970-01-01T00:00:01.009Z, command, 24 bytes");
     const other = await run("inspect", root, "--group", "atm");
     assertEquals(other.stdout.includes("group"), false);
+  });
+});
+
+Deno.test("records are described in the words of their machines", () => {
+  const sequenced = sessionCommand({
+    session: 3,
+    sequence: 7,
+    lowestUnacknowledged: 7,
+    command: storeCommand({
+      op: "set",
+      requestId: "r",
+      key: utf8("k"),
+      value: utf8("v"),
+      ttlMs: null,
+    }),
+  });
+  const metadata = sessionCommand({
+    session: 1,
+    sequence: 1,
+    lowestUnacknowledged: 1,
+    command: pack(["", "topics.delete", ["t"]]),
+  });
+  const cases: [string, Uint8Array, string][] = [
+    ["kv", sequenced, 'set "k" to 1 bytes (session 3, request 7)'],
+    ["kv", openSessionCommand(), "open a session"],
+    ["metadata", metadata, 'topics.delete ["t"] (session 1, request 1)'],
+    ["p/1/0@1", sentBy(7, 40, 3), "3 messages, producer 7 epoch 0 from sequence 40"],
+    ["p/1/0@1", partitionCommand({ kind: "trim", index: 9 }), "trim, index 9"],
+    ["p/1/0@1", utf8("x"), "not a command that this version knows"],
+  ];
+  for (const [group, data, words] of cases) {
+    assertEquals(describeEntry(group, EntryKind.command, data), words);
+  }
+  assertEquals(describeEntry("kv", EntryKind.noop, new Uint8Array(0)), "");
+  const members = encodeMembership(membershipOf("r1", "r2"));
+  assertEquals(describeEntry("kv", EntryKind.membership, members), "voters a1, a2");
+});
+
+Deno.test("a no-op has no date", async () => {
+  await withDirectory(async (root) => {
+    const log = openLog(new DenoDisk(root));
+    const data = new Uint8Array(0);
+    log.append(null, [{ index: 10, term: 3, kind: EntryKind.noop, timeMs: 0, data }]);
+    log.close();
+    const { stdout } = await run("inspect", root, "--records");
+    assertStringIncludes(stdout, "entry 10, term 3, noop, 0 bytes\n");
   });
 });
 

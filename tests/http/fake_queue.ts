@@ -60,7 +60,16 @@ class FakePartition {
       stampMs: () => 1_000 * (this.log.length + 1),
       readCommitted: (from: number) => this.log.slice(from - 1, from),
     };
-    const partition = { label, replica, machine: this.machine, requireLeader: () => {} };
+    const { machine } = this;
+    const partition = {
+      label,
+      replica,
+      machine,
+      requireLeader: () => {},
+      get startOffset() {
+        return machine.startOffset;
+      },
+    };
     return partition as unknown as ServedPartition;
   }
 }

@@ -4,6 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { displayText, utf8 } from "../../lib/base/bytes.ts";
 import { limits } from "../../lib/base/limits.ts";
 import { type HttpRequest, success } from "../../lib/http/message.ts";
+import { systemClock } from "../../lib/base/system_clock.ts";
 import { HttpServer } from "../../lib/http/system_server.ts";
 
 type Handle = (request: HttpRequest) => ReturnType<typeof success>;
@@ -19,6 +20,7 @@ async function withServer(
 ): Promise<void> {
   const { handle = (request: HttpRequest) => Promise.resolve(echo(request)), arrivalMs } = options;
   const server = await HttpServer.listen({
+    clock: systemClock,
     host: "127.0.0.1",
     port: 0,
     handle,
@@ -223,9 +225,8 @@ Deno.test("closing answers what is under way and takes no more", async () => {
 Deno.test("an address that is taken is a clear error", async () => {
   await withServer(async (_, port) => {
     const handle = (request: HttpRequest) => Promise.resolve(echo(request));
-    const error = await HttpServer.listen({ host: "127.0.0.1", port, handle }).catch((error) =>
-      error
-    );
+    const error = await HttpServer.listen({ host: "127.0.0.1", port, clock: systemClock, handle })
+      .catch((error) => error);
     assertEquals(error.code, "usage");
     assert(error.message.includes(`127.0.0.1:${port}`));
   });

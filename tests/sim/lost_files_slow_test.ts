@@ -35,6 +35,6 @@ Deno.test("a store's node without its group comes back as another one", async ()
 
 Deno.test("peers accuse a copy that was put back, and no replica that was merely restarted", async () => {
   const kinds = ["put_back", "crash", "power"] as const;
-  const results = await run(6, { ...small, system: "queue", kinds });
+  const results = await run(10, { ...small, system: "queue", kinds });
   assert(count(results, "amnesia accused") >= 2);
 });

@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { TrilogError } from "../../lib/base/errors.ts";
+import { EntryKind } from "../../lib/raft/types.ts";
 import { GroupCommit } from "../../lib/storage/group_commit.ts";
 import { RESERVE_BYTES } from "../../lib/storage/reserve.ts";
 import { allEntries, command, commands, directory, openLog, storeSnapshot } from "./fixtures.ts";
@@ -182,4 +183,41 @@ Deno.test("group commit: one flush in flight, and one more for all who come mean
   finish();
   await Promise.all(waiting);
   assertEquals([flushes, commit.inFlight()], [2, false]);
+});
+
+Deno.test("a log is trimmed on a disk without a free byte and without its reserve", () => {
+  const disk = new JournalDisk();
+  const log = openLog(disk, { segmentBytes: 4_000 });
+  for (let index = 1; index <= 200; index += 1) log.append(null, [command(index, 1, 100)]);
+  log.syncNow();
+  const base = storeSnapshot(log, 150, 1);
+  disk.remove(`${directory}/reserve`);
+  fill(disk, 0);
+  assertEquals(codeOf(() => log.append(null, [command(201, 1, 100)])), "disk_full");
+  const before = disk.count;
+  log.trimPrefix(base);
+  log.append(null, [command(201, 1, 100)]);
+  log.syncNow();
+  assert(log.firstIndex() > 100, `entries from ${log.firstIndex()} on are left`);
+  for (let count = before; count <= disk.count; count += 1) {
+    for (const fate of [{ kind: "lost" }, { kind: "kept" }] as const) {
+      const again = openLog(new JournalDisk(disk.imageAfter(count, fate)), { segmentBytes: 4_000 });
+      const left = allEntries(again);
+      assert(left.at(-1)!.index >= 200, `${fate.kind} after ${count}`);
+      assert(left[0].index <= base.last.index + 1, `${fate.kind} after ${count}`);
+    }
+  }
+});
+
+Deno.test("a new leader's first entry is written on a full disk, a command is not", () => {
+  const disk = new JournalDisk();
+  const log = openLog(disk);
+  log.append(vote(1), commands(1, 5, 1));
+  fill(disk, 0);
+  log.append(vote(2), []);
+  const noop = { ...command(6, 2, 0), kind: EntryKind.noop };
+  log.append(null, [noop]);
+  assertEquals(codeOf(() => log.append(null, [command(7, 2)])), "disk_full");
+  log.syncNow();
+  assertEquals(openLog(new JournalDisk(disk.image())).lastIndex(), 6);
 });

@@ -140,6 +140,7 @@ Deno.test("a fenced directory keeps the old content aside and starts blank under
   assertEquals([fresh.replicaId, fresh.cluster, fresh.startCounter], ["r2", null, 1]);
   assertEquals(closed.list("groups"), []);
   for (const [path, bytes] of old) {
+    if (path === "starts") continue;
     assertEquals(closed.image().get(`set-aside-00000001/${path}`), bytes, path);
   }
   assert(at > 0, "there was something to set aside");
@@ -165,4 +166,86 @@ Deno.test("a crash while a directory is fenced never leaves the old id without i
       else if (replicaId !== null) assert(!keepsGroups, `${fate.kind} after ${count}: a new id`);
     }
   }
+});
+
+Deno.test("a disk without a free byte starts the node, every time with a higher number", () => {
+  const disk = new JournalDisk();
+  open(disk).becomeMember("c1");
+  let image = disk.image();
+  for (const starts of [2, 3, 4]) {
+    const full = new JournalDisk(image);
+    full.capacityBytes = 0;
+    const started = open(full);
+    assertEquals([started.startCounter, started.cluster], [starts, "c1"]);
+    assert(started.hasUnstored, "the identity file still has the old number");
+    image = full.imageAfter(full.count, { kind: "lost" });
+  }
+  const roomy = new JournalDisk(image);
+  const last = open(roomy);
+  assertEquals([last.startCounter, last.hasUnstored], [5, false]);
+  assertEquals(readIdentity(roomy)!.startCounter, 5);
+});
+
+Deno.test("a crash anywhere in a start on a full disk never lets a number be used again", () => {
+  const first = new JournalDisk();
+  open(first).close();
+  const full = new JournalDisk(first.image());
+  full.capacityBytes = 0;
+  const used = open(full).startCounter;
+  for (const fate of [{ kind: "lost" }, { kind: "kept" }] as const) {
+    for (let count = 0; count <= full.count; count += 1) {
+      const after = new JournalDisk(full.imageAfter(count, fate));
+      after.capacityBytes = 0;
+      const next = open(after).startCounter;
+      const known = next > used || (next === used && count < full.count);
+      assert(known, `${fate.kind} after ${count} of ${full.count}: start ${next} after ${used}`);
+    }
+  }
+});
+
+Deno.test("what is learnt of peers on a full disk counts at once, and is stored when it has room", () => {
+  const disk = new JournalDisk();
+  const directory = open(disk);
+  disk.capacityBytes = 0;
+  directory.rememberPeerStart("r2", 7);
+  directory.supersede("r3");
+  assertEquals(directory.peerRecord("r2").highestStartCounter, 7);
+  assertEquals(directory.peerRecord("r3").superseded, true);
+  directory.storeWaiting();
+  assert(directory.hasUnstored, "there is no room yet");
+  assertEquals(readIdentity(disk)!.peerStarts, []);
+  disk.capacityBytes = Infinity;
+  directory.storeWaiting();
+  assertEquals(directory.hasUnstored, false);
+  const again = readIdentity(new JournalDisk(disk.imageAfter(disk.count, { kind: "lost" })))!;
+  assertEquals(again.peerStarts, [{ peer: "r2", counter: 7 }]);
+  assertEquals(again.superseded, ["r3"]);
+});
+
+Deno.test("a founding needs room: nothing that others count on waits in memory", () => {
+  const disk = new JournalDisk();
+  const directory = open(disk);
+  disk.capacityBytes = 0;
+  const founding = { cluster: "c1", membership: founders };
+  for (const act of [() => directory.prepare(founding), () => directory.becomeMember("c1")]) {
+    assertEquals(assertThrows(act, TrilogError).code, "disk_full");
+  }
+  assertEquals([directory.founding(), directory.cluster], [null, null]);
+});
+
+Deno.test("a damaged count of starts, or another replica's, costs nothing", () => {
+  const disk = new JournalDisk();
+  open(disk).close();
+  const sound = disk.image().get("starts")!;
+  for (let position = 0; position < sound.length; position += 1) {
+    const bytes = sound.slice();
+    bytes[position] ^= 1;
+    const damaged = new JournalDisk(new Map(disk.image()).set("starts", bytes));
+    assertEquals(open(damaged).startCounter, 2);
+    assertEquals(damaged.image().get("starts")!.length, sound.length, "it is made anew");
+  }
+  const foreign = new JournalDisk();
+  for (let count = 0; count < 9; count += 1) open(foreign, "r9").close();
+  const image = new Map(disk.image()).set("starts", foreign.image().get("starts")!);
+  assertEquals(open(new JournalDisk(image)).startCounter, 2);
 });

@@ -204,7 +204,7 @@ class JournalFile implements DiskFile {
 
   writeAt(position: number, bytes: Uint8Array): void {
     const grows = Math.max(0, position + bytes.length - this.node.bytes.length);
-    if (grows > this.disk.freeBytes()) {
+    if (grows > Math.max(0, this.disk.freeBytes())) {
       throw new TrilogError("disk_full", `Cannot write ${this.path}: no space left`);
     }
     this.disk.change({ kind: "write", node: this.node, position, bytes: bytes.slice() });

@@ -1,6 +1,7 @@
 /** What only a log in segments has: rolls, starts of segments, quick opening, reads across files. */
 
 import { assert, assertEquals } from "@std/assert";
+import { SegmentSize } from "../../lib/storage/segment_size.ts";
 import type { LogStore } from "../../lib/storage/store.ts";
 import { allEntries, command, commands, directory, openLog, storeSnapshot } from "./fixtures.ts";
 import { JournalDisk } from "./journal_disk.ts";
@@ -127,4 +128,20 @@ Deno.test("a log under load marks itself every mebibyte", () => {
   for (let index = 10; index <= 11; index += 1) log.append(null, [command(index, 1, 100_000)]);
   log.syncNow();
   assert(marks().some((byte, at) => byte !== first[at]), "it was marked");
+});
+
+Deno.test("segments are small on a small disk and under a small limit, and no smaller than needed", () => {
+  const MIB = 1024 * 1024;
+  const disk = new JournalDisk();
+  const size = new SegmentSize(disk, 64 * MIB, 0);
+  assertEquals(size.bytes, 64 * MIB);
+  size.retainedBytes = 80 * MIB;
+  assertEquals(size.bytes, 10 * MIB);
+  size.retainedBytes = 1;
+  assertEquals(size.bytes, MIB);
+  size.retainedBytes = 0;
+  disk.capacityBytes = 16 * MIB;
+  size.measure(8 * MIB);
+  assertEquals(size.bytes, 3 * MIB, "what the log has counts as room");
+  assertEquals(new SegmentSize(disk, 1_000, 0).bytes, 1_000);
 });
