@@ -132,6 +132,13 @@ export class Deployment implements Surroundings {
     return newest;
   }
 
+  /** First offset that a partition's replicas still keep, as far as any has trimmed. */
+  startOffset(groupId: string): number {
+    const starts = this.brokers.filter(({ running }) => running)
+      .map(({ broker }) => broker?.hosting.get(groupId)?.partition?.machine.startOffset ?? 0);
+    return Math.max(0, ...starts);
+  }
+
   private checkTouched(): void {
     for (const machine of this.touchedMachines) {
       for (const replica of machine.host?.replicas() ?? []) {

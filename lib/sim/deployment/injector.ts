@@ -197,7 +197,11 @@ export class DeploymentInjector {
     const number = fault.partition % topic.partitions.length;
     const group = raftGroup(topic.partitions[number]);
     const leader = this.deployment.leader(group)?.replica;
-    const { voters = [], outgoing = [] } = leader?.raft.membership ?? {};
+    if (leader === undefined) return false;
+    const { membership: { voters, outgoing }, membershipIndex, commit } = leader.status();
+    // The managers judge by what was reported to them whether a partition may be recovered.
+    const reported = [...topic.partitions[number].voters].sort().join();
+    if (membershipIndex > commit || [...voters].sort().join() !== reported) return false;
     const machines = this.deployment.brokers.filter(({ replicaId, host }) =>
       replicaId !== null && voters.includes(replicaId) && host?.replica(group) !== undefined
     );
