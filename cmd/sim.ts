@@ -71,7 +71,11 @@ export const command = defineCommand({
         ? await simulate(at, overrides)
         : await traced(at, overrides, trace);
       await print(context, result);
-      if (result.outcome !== "ok") return await explain(context, result, overrides);
+      if (!context.json) {
+        if (result.outcome !== "ok") await explain(context, result, overrides);
+        await context.terminal.print(`seed ${at}`);
+      }
+      if (result.outcome !== "ok") return statusOf[result.outcome];
     }
     return exitStatus.done;
   },
@@ -119,25 +123,18 @@ async function print({ terminal, json }: SimContext, result: SimResult): Promise
   await terminal.print(`faults: ${faults.join(", ") || "none"}`);
   if (detail !== "") await terminal.print(detail);
   await terminal.print(`trace ${traceHash}`);
-  await terminal.print(`seed ${result.seed}`);
 }
 
 /** Makes the failure smaller and shows what is left of it. */
 async function explain(
-  context: SimContext,
-  { seed, outcome }: SimResult,
+  { terminal }: SimContext,
+  { seed }: SimResult,
   overrides: SimOverrides,
-): Promise<number> {
-  const { terminal, json } = context;
-  if (!json) {
-    printError(terminal, "making the failure smaller");
-    const shrunk = await shrink(seed, overrides);
-    if (shrunk !== null) {
-      await terminal.print(`smallest failure found in ${shrunk.runs} runs:`);
-      for (const fault of shrunk.faults) await terminal.print(`  ${JSON.stringify(fault)}`);
-      await terminal.print(`  faults end at ${shrunk.faultsMs} ms: ${shrunk.result.detail}`);
-    }
-    await terminal.print(`seed ${seed}`);
-  }
-  return statusOf[outcome];
+): Promise<void> {
+  printError(terminal, "making the failure smaller");
+  const shrunk = await shrink(seed, overrides);
+  if (shrunk === null) return;
+  await terminal.print(`smallest failure found in ${shrunk.runs} runs:`);
+  for (const fault of shrunk.faults) await terminal.print(`  ${JSON.stringify(fault)}`);
+  await terminal.print(`  faults end at ${shrunk.faultsMs} ms: ${shrunk.result.detail}`);
 }

@@ -18,6 +18,7 @@ import { pack, type Packable, unpack } from "../base/msgpack.ts";
 import type { Prng } from "../base/prng.ts";
 import type { PeerHandler, PeerTransport } from "../net/transport.ts";
 import type { ReplicaId } from "../raft/types.ts";
+import { carriedText } from "./frame_text.ts";
 import type { SimProcess } from "./process.ts";
 import type { Scheduler } from "./scheduler.ts";
 
@@ -170,8 +171,14 @@ export class SimNetwork {
   ): void {
     this.scheduler.trace.bytes(bytes);
     const link = linkOf(from.name, to.name);
-    if (this.cuts.has(link)) return this.drop("cut", ended);
-    if (this.random.chance(this.options.loss)) return this.drop("loss", ended);
+    const details = () => carriedText(label, bytes);
+    const drop = (fault: string) => {
+      if (this.scheduler.traced) this.scheduler.note(`${fault} ${label} ${link} ${details()}`);
+      this.fired(fault);
+      ended();
+    };
+    if (this.cuts.has(link)) return drop("cut");
+    if (this.random.chance(this.options.loss)) return drop("loss");
     // What a process sends after a synchronous call leaves when that call has ended.
     const delayMs = from.nowMs - this.scheduler.nowMs + this.linkDelayMs(link);
     const land = () => {
@@ -179,15 +186,16 @@ export class SimNetwork {
       if (this.cuts.has(link) || (!from.alive && this.random.chance(0.5))) return;
       to.deliver(label, arrive);
     };
-    this.scheduler.after(delayMs, `${label} ${link}`, () => {
+    const arrival = () => {
       ended();
       land();
-    });
+    };
+    this.scheduler.after(delayMs, `${label} ${link}`, arrival, details);
     // A call's connection is its own: its request is carried out once or never.
     if (label === "frame" && this.random.chance(this.options.replay)) {
       this.fired("replay");
       const laterMs = delayMs + this.random.next() * this.options.replayDelayMs;
-      this.scheduler.after(laterMs, `${label} again ${link}`, land);
+      this.scheduler.after(laterMs, `${label} again ${link}`, land, details);
     }
   }
 
@@ -222,11 +230,6 @@ export class SimNetwork {
     const atMs = Math.max(this.scheduler.nowMs + delayMs, this.lastArrivalMs.get(link) ?? 0);
     this.lastArrivalMs.set(link, atMs);
     return atMs - this.scheduler.nowMs;
-  }
-
-  private drop(fault: string, ended: () => void): void {
-    this.fired(fault);
-    ended();
   }
 
   private fired(fault: string): void {

@@ -20,6 +20,8 @@ interface SimEvent extends Timer {
   /** Number of the event in the order of scheduling. */
   readonly order: number;
   readonly label: string;
+  /** What people want to know beyond the label; the trace hash does not see it. */
+  readonly details: (() => string) | null;
   run: (() => void) | null;
 }
 
@@ -61,19 +63,23 @@ export class Scheduler {
     this.onEvent?.(this.currentMs, text);
   }
 
-  /** Runs `run` after `delayMs`; the label goes into the trace. */
-  after(delayMs: number, label: string, run: () => void): Timer {
-    return this.at(this.currentMs + Math.max(0, delayMs), label, run);
+  /**
+   * Runs `run` after `delayMs`; the label goes into the trace, and into the trace that people read
+   * `details` as well.
+   */
+  after(delayMs: number, label: string, run: () => void, details?: () => string): Timer {
+    return this.at(this.currentMs + Math.max(0, delayMs), label, run, details);
   }
 
   /** Runs `run` at a moment, which may not lie in the past. */
-  at(atMs: number, label: string, run: () => void): Timer {
+  at(atMs: number, label: string, run: () => void, details?: () => string): Timer {
     assert(atMs >= this.currentMs, `event ${label} lies in the past`);
     const event: SimEvent = {
       // Rounded up to a microsecond, so that no timer ever fires early.
       atMs: Math.ceil(atMs * 1000 - 1e-3) / 1000,
       order: this.nextOrder,
       label,
+      details: details ?? null,
       run,
       cancel: () => {
         event.run = null;
@@ -102,7 +108,7 @@ export class Scheduler {
       this.stepCount += 1;
       this.trace.number(this.currentMs);
       this.trace.text(event.label);
-      this.onEvent?.(this.currentMs, event.label);
+      if (this.onEvent !== null) this.onEvent(this.currentMs, textOf(event));
       event.run();
       for (let turn = 0; turn < this.microtaskTurns; turn += 1) await undefined;
       for (const hook of this.hooks) hook();
@@ -142,6 +148,10 @@ export class Scheduler {
     heap[at] = last;
     return top;
   }
+}
+
+function textOf({ label, details }: SimEvent): string {
+  return details === null ? label : `${label} ${details()}`;
 }
 
 function isBefore(left: SimEvent, right: SimEvent): boolean {

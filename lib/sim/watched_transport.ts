@@ -14,6 +14,8 @@ export class WatchedTransport implements PeerTransport {
   constructor(
     private readonly inner: PeerTransport,
     private readonly promised: (group: string) => GroupOracle,
+    /** Gets every frame that leaves. */
+    private readonly sending: (to: ReplicaId, group: string, body: Packable) => void = () => {},
   ) {
     this.self = inner.self;
   }
@@ -33,6 +35,7 @@ export class WatchedTransport implements PeerTransport {
   send(to: ReplicaId, group: string, body: Packable): void {
     const [kind, content] = body as [number, Packable];
     if (kind === FrameKind.raft) this.watch(to, group, content);
+    this.sending(to, group, body);
     this.inner.send(to, group, body);
   }
 

@@ -1,6 +1,12 @@
 /** `trilog sim` as people and scripts use it. */
 
-import { assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertStringIncludes,
+} from "@std/assert";
 import { type CommandTable, runProgram } from "../../lib/cli/program.ts";
 import { simulate } from "../../lib/sim/simulate.ts";
 import { FakeTerminal } from "../cli/fake_terminal.ts";
@@ -38,16 +44,36 @@ Deno.test("sim --system runs another system, whose traces are its own", async ()
   assertNotEquals(traceHash, (await simulate(7)).traceHash);
 });
 
-Deno.test("sim --trace writes every event", async () => {
+async function tracedLines(...words: string[]) {
   const path = await Deno.makeTempFile();
   try {
-    assertEquals((await run("--seed", "7", "--trace", path)).status, 0);
+    const { status, stdout } = await run(...words, "--trace", path);
+    assertEquals(status, 0);
     const lines = (await Deno.readTextFile(path)).trim().split("\n");
-    assertEquals(lines.length, (await simulate(7)).steps);
-    assertMatch(lines[0], /^\d+\.\d{3} \w+/);
+    return { lines, hash: /^trace (\w+)$/m.exec(stdout)![1] };
   } finally {
     await Deno.remove(path);
   }
+}
+
+Deno.test("sim --trace writes every event, with the kind, term and entries of each frame", async () => {
+  const { lines, hash } = await tracedLines("--seed", "3");
+  const { steps, traceHash } = await simulate(3);
+  assertEquals(hash, traceHash);
+  const lost = lines.filter((line) => / (cut|loss) (frame|request|reply) n?/.test(line));
+  assertEquals(lines.length - lost.length, steps);
+  for (const line of lines) assertMatch(line, /^\d+\.\d{3} \w+/);
+  const frames = lines.filter((line) => / frame (again )?n\d>n\d/.test(line));
+  for (const line of frames) assertMatch(line, /n\d>n\d (\w+ )?[a-z_]+( \w+ |$)/);
+  const append = / g\d+ append_request term \d+, prev \d+@\d+, entries \d+@\d+ (noop|command) \(/;
+  assert(frames.some((line) => append.test(line)), frames.slice(0, 20).join("\n"));
+});
+
+Deno.test("sim --system cluster --trace shows every frame that is sent", async () => {
+  const { lines, hash } = await tracedLines("--seed", "3", "--system", "cluster");
+  assertEquals(hash, (await simulate(3, { options: { system: "cluster" } })).traceHash);
+  const vote = / send m\d>m\d \w+ vote_request term \d+, preVote true, last \d+@\d+/;
+  assert(lines.some((line) => vote.test(line)));
 });
 
 Deno.test("sim refuses an unknown fault and a trace of several runs", async () => {

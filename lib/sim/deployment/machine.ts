@@ -6,12 +6,14 @@
 
 import { createLogger, type Logger, silentLogger } from "../../base/logger.ts";
 import { hexOf } from "../../base/bytes.ts";
+import type { Packable } from "../../base/msgpack.ts";
 import type { Prng } from "../../base/prng.ts";
 import type { Host } from "../../replica/host.ts";
 import type { ProcessOptions, ServerProcess } from "../../replica/process.ts";
 import { SimClock } from "../clock.ts";
 import { SimDisk } from "../disk.ts";
 import type { Links } from "../links.ts";
+import { frameText } from "../frame_text.ts";
 import { type DiskOperation, ProcessDisk } from "../process_disk.ts";
 import { SimProcess } from "../process.ts";
 import type { Scheduler } from "../scheduler.ts";
@@ -29,6 +31,7 @@ export interface Surroundings {
   readonly links: Links;
   readonly options: DeploymentOptions;
   readonly oracles: Oracles;
+  readonly machines: readonly Machine[];
   /** A machine's process ended by itself. */
   ended(machine: Machine, error: unknown): void;
   /** A machine ran: its replicas are to be checked. */
@@ -142,6 +145,7 @@ export abstract class Machine {
           new WatchedHost(options, {
             oracles: this.world.oracles,
             promised: () => this.promised(),
+            sending: (to, group, body) => this.noteFrame(to, group, body),
             mayHaveRotted: (group) => this.rotted.has("*") || this.rotted.has(group),
             opened: (group) => this.lives.set(group, this.lives.get(group) ?? 0),
             begunBlank: (group) => this.lives.set(group, (this.lives.get(group) ?? 0) + 1),
@@ -227,6 +231,14 @@ export abstract class Machine {
     const fault = this.onPromise;
     this.onPromise = null;
     if (fault !== null) this.process.after(PROMISE_MS, "fault after promise", fault);
+  }
+
+  /** Where a run is traced, every frame that leaves is part of the trace. */
+  private noteFrame(to: string, group: string, body: Packable): void {
+    const { scheduler, machines } = this.world;
+    if (!scheduler.traced) return;
+    const receiver = machines.find(({ lastReplicaId }) => lastReplicaId === to)?.name ?? to;
+    scheduler.note(`send ${this.name}>${receiver} ${frameText(group, body)}`);
   }
 
   /** Where a run is traced, what the processes log is part of the trace. */

@@ -4,6 +4,8 @@
  */
 
 import { TrilogError } from "../../base/errors.ts";
+import type { Packable } from "../../base/msgpack.ts";
+import type { ReplicaId } from "../../raft/types.ts";
 import { Host, type HostOptions } from "../../replica/host.ts";
 import type { Replica } from "../../replica/replica.ts";
 import type { ReplicaOptions } from "../../replica/replica_types.ts";
@@ -38,6 +40,8 @@ export interface HostWatch {
   readonly oracles: Oracles;
   /** A vote or an acknowledgement leaves the process. */
   promised(): void;
+  /** A frame leaves the process. */
+  sending(to: ReplicaId, group: string, body: Packable): void;
   /** Whether a fault may have changed what the machine's disk holds of a group. */
   mayHaveRotted(group: string): boolean;
   /** A replica is opened. */
@@ -48,10 +52,11 @@ export interface HostWatch {
 
 export class WatchedHost extends Host {
   constructor(options: HostOptions, private readonly watch: HostWatch) {
-    const transport = new WatchedTransport(options.transport, (group) => {
+    const promised = (group: string) => {
       watch.promised();
       return watch.oracles.of(group);
-    });
+    };
+    const transport = new WatchedTransport(options.transport, promised, watch.sending);
     super({ ...options, transport });
   }
 
