@@ -59,11 +59,14 @@ Deno.test({
         assertEquals(code, 0, `${words.join(" ")}: ${stderr}`);
         return stdout;
       };
+      // These hold their places until the server has waited long enough for their requests.
+      await servers[0].line("stderr", /serving HTTP/);
+      await connectSilently(harness, portOf(http));
       await eventually("a topic is made", async () => {
         await done("topic", "create", "t", "--partitions", String(PARTITIONS));
         return true;
       });
-      for (const address of [manager, http, ...brokers]) {
+      for (const address of [manager, ...brokers]) {
         await connectSilently(harness, portOf(address));
       }
       await done("produce", "t", "--partition", "7");

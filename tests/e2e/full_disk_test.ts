@@ -26,10 +26,10 @@ async function mountAll(harness: Harness, root: string): Promise<Map<string, Sma
   return disks;
 }
 
-/** Some 30 MiB: more than a disk holds. */
-function flood(): string {
+/** So many KiB of messages. */
+function messages(count: number): string {
   const line = "x".repeat(1_000);
-  return Array.from({ length: 30_000 }, (_, at) => `${at} ${line}\n`).join("");
+  return Array.from({ length: count }, (_, at) => `${at} ${line}\n`).join("");
 }
 
 Deno.test("limits make room on full disks, and a server starts where nothing is free", () =>
@@ -60,17 +60,18 @@ Deno.test("limits make room on full disks, and a server starts where nothing is 
       await done(["topic", "create", "limited", "--retention-bytes", LIMIT]);
       return true;
     });
-    await done(["produce", "limited"], flood());
+    // More than a disk holds.
+    await done(["produce", "limited"], messages(30_000));
 
     await done(["topic", "create", "unlimited"]);
-    const refused = await run(["produce", "unlimited", "--timeout", "1s"], flood());
-    assert(refused.code !== 0, "the disks are full");
+    await done(["produce", "unlimited"], messages(9_000));
     for (const name of NAMES) disks.get(name)!.fill();
+    const refused = await run(["produce", "unlimited", "--timeout", "1s"], messages(500));
+    assert(refused.code !== 0, "the disks are full");
     await brokers.get("b2")!.kill();
     brokers.set("b2", start("b2"));
     await brokers.get("b2")!.line("stderr", /registered/);
     assert((await done(["consume", "limited"])).length > 0, "what is there is served");
-    for (const name of NAMES) disks.get(name)!.free();
     await done(["topic", "alter", "unlimited", "--retention-bytes", LIMIT]);
     await done(["produce", "unlimited"], "after\n");
     for (const [name, broker] of brokers) {
