@@ -18,6 +18,8 @@ import { printError } from "../lib/cli/terminal.ts";
 import { type Backend, LocalBackend, RemoteBackend } from "../lib/replica/backends.ts";
 import { catchUpText } from "../lib/replica/member_words.ts";
 import { Node } from "../lib/replica/node.ts";
+import { RecordFile, recordFlag, recordLines } from "./record_file.ts";
+import { RecordedAtmClient } from "./recorded_clients.ts";
 import { Seat } from "./seat.ts";
 import { newCaller } from "./caller.ts";
 import { processOptions, type ServerFlags } from "./server_setup.ts";
@@ -32,6 +34,7 @@ const flags = {
   data: { type: "path", help: "directory of this ATM's own data" },
   serve: { type: "boolean", help: "run without a terminal: standard input is not read" },
   connect: { type: "addresses", help: "be a terminal of these ATMs, without a replica" },
+  record: recordFlag,
   segmentBytes: {
     type: "size",
     min: limits.leastSegmentBytes,
@@ -55,6 +58,8 @@ export const command = defineCommand({
     "",
     "Amounts have at most two digits after the point. A command that moves money",
     "may end with --request-id ID: repeated with the same ID it moves money once.",
+    "",
+    ...recordLines("bank", "deposits, withdrawals, transfers and balances", "an empty bank"),
   ].join("\n"),
   examples: [
     "trilog atm --id a1 --listen 127.0.0.1:7001 --data ./a1" +
@@ -77,12 +82,14 @@ async function runTerminal(context: AtmContext): Promise<number> {
     throw usage(`--connect makes a terminal without a replica: leave out ${stray ?? "--serve"}`);
   }
   const caller = newCaller(context.flags, "terminal");
+  const history = historyOf(context);
   try {
     const stopped = aborted(context.signal).then(() => exitStatus.interrupted);
     const seat = seatOf(context, "atm", exitStatus.interrupted);
-    const desk = deskOf(new RemoteBackend(caller, connect!));
+    const desk = deskOf(new RemoteBackend(caller, connect!), history);
     return await Promise.race([stopped, seat.serve(desk)]);
   } finally {
+    history?.close();
     caller.close();
   }
 }
@@ -92,6 +99,7 @@ async function runAtm(context: AtmContext): Promise<number> {
   const serverFlags = checked(context);
   const { peers, serve, segmentBytes } = context.flags;
   const seat = seatOf(context, serverFlags.id, exitStatus.done);
+  const history = historyOf(context);
   let fail: (error: unknown) => void = () => {};
   const failed = new Promise<never>((_, reject) => {
     fail = reject;
@@ -113,9 +121,10 @@ async function runAtm(context: AtmContext): Promise<number> {
   try {
     printError(context.terminal, `listening on ${node.address}`);
     const stopped = aborted(context.signal).then(() => exitStatus.done);
-    const seated = serve ? [] : [seat.serve(deskOf(new LocalBackend(node)))];
+    const seated = serve ? [] : [seat.serve(deskOf(new LocalBackend(node), history))];
     return await Promise.race([stopped, failed, ...seated]);
   } finally {
+    history?.close();
     await node.stop();
   }
 }
@@ -129,6 +138,7 @@ function checked({ flags, words, given, terminal }: AtmContext): ServerFlags {
     throw usage(`${missing.map(([name]) => name).join(", ")} missing (or --connect HOST:PORT)`);
   }
   if (!peers!.some(({ name }) => name === id)) throw usage(`--peers does not name ${id}`);
+  if (serve && flags.record !== undefined) throw usage("--record is for terminals, not --serve");
   if (serve && words.length > 0) throw usage("--serve runs no command: leave out one of them");
   // A person at the prompt is not told of every election, unless asked for.
   const quiet = terminal.stdinIsTerminal && !serve && given.logLevel === undefined;
@@ -148,8 +158,15 @@ function seatOf(context: AtmContext, prompt: string, interruptedStatus: number):
   return new Seat(context, options);
 }
 
-function deskOf(backend: Backend): AtmDesk {
-  return new AtmDesk(new AtmClient({ backend, clock: systemClock, unique: randomIdentity }));
+function historyOf({ flags: { record } }: AtmContext): RecordFile | null {
+  return record === undefined ? null : new RecordFile(record, "atm");
+}
+
+function deskOf(backend: Backend, history: RecordFile | null): AtmDesk {
+  const options = { backend, clock: systemClock, unique: randomIdentity };
+  return new AtmDesk(
+    history === null ? new AtmClient(options) : new RecordedAtmClient(options, history),
+  );
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -1,8 +1,10 @@
 /** `trilog bench`: how fast it is, here and now. */
 
+import { unlessAborted } from "../lib/base/abort.ts";
 import { compressions } from "../lib/batch/compression.ts";
 import { bootstrapFlags, securityFlags } from "../lib/cli/common_flags.ts";
 import { defineCommand } from "../lib/cli/command.ts";
+import { exitStatus } from "../lib/cli/program.ts";
 import { Samples } from "../lib/cli/samples.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import type { Client } from "../lib/client/client.ts";
@@ -41,8 +43,9 @@ const produce = defineCommand({
     inFlight: { type: "integer", min: 1, default: "1000", help: "messages not yet acknowledged" },
     ...loadFlags,
   },
-  run: ({ flags, json, terminal }) =>
-    withTopic(flags, async (client, topic) => {
+  interruption: "graceful",
+  run: ({ flags, json, terminal, signal }) =>
+    withTopic(flags, signal, async (client, topic) => {
       const producer = client.producer({ compression: flags.compression });
       await producer.prepare(topic);
       const load = { topic, partitions: flags.partitions, size: flags.size };
@@ -62,8 +65,9 @@ const latency = defineCommand({
     messages: { type: "integer", min: 1, default: "3000", help: "messages to send" },
     ...loadFlags,
   },
-  run: ({ flags, json, terminal }) =>
-    withTopic(flags, async (client, topic) => {
+  interruption: "graceful",
+  run: ({ flags, json, terminal, signal }) =>
+    withTopic(flags, signal, async (client, topic) => {
       const producer = client.producer({ lingerMs: 0, compression: flags.compression });
       await producer.prepare(topic);
       const load = { topic, partitions: flags.partitions, size: flags.size, inFlight: 1 };
@@ -82,8 +86,9 @@ const consume = defineCommand({
     messages: { type: "integer", min: 1, default: "500000", help: "messages to write and read" },
     ...loadFlags,
   },
-  run: ({ flags, json, terminal }) =>
-    withTopic(flags, async (client, topic) => {
+  interruption: "graceful",
+  run: ({ flags, json, terminal, signal }) =>
+    withTopic(flags, signal, async (client, topic) => {
       const producer = client.producer({ compression: flags.compression });
       await producer.prepare(topic);
       const load = { topic, partitions: flags.partitions, size: flags.size };
@@ -176,11 +181,12 @@ async function readAll(client: Client, topic: string, partition: number): Promis
 
 type TopicFlags = Parameters<typeof withClient>[0] & { readonly partitions: number };
 
-/** Runs on a topic of its own, which is deleted whatever happens. */
-function withTopic<T>(
+/** Runs on a topic of its own, which is deleted at the end, after a failure and Ctrl-C, too. */
+function withTopic(
   flags: TopicFlags,
-  run: (client: Client, topic: string) => Promise<T>,
-): Promise<T> {
+  signal: AbortSignal,
+  run: (client: Client, topic: string) => Promise<number>,
+): Promise<number> {
   return withClient(flags, async (client) => {
     const name = `bench-${client.newRequestId()}`;
     const settings = { retentionBytes: 0, retentionMs: 0 };
@@ -188,7 +194,7 @@ function withTopic<T>(
     const create = { requestId: client.newRequestId(), name, partitions, settings };
     await client.managers.request(createTopicMethod, create, TOPIC_MS);
     try {
-      return await run(client, name);
+      return await unlessAborted(run(client, name), signal) ?? exitStatus.interrupted;
     } finally {
       const requestId = client.newRequestId();
       await client.managers.request(deleteTopicMethod, { requestId, name }, TOPIC_MS);

@@ -19,6 +19,8 @@ import { KvMachine } from "../lib/kv/machine.ts";
 import { formatChange, helpLines } from "../lib/kv/results.ts";
 import { WATCH_METHOD, Watching } from "../lib/kv/watching.ts";
 import { Node, type NodeOptions } from "../lib/replica/node.ts";
+import { RecordFile, recordFlag, recordLines } from "./record_file.ts";
+import { RecordedKvClient } from "./recorded_clients.ts";
 import { Seat } from "./seat.ts";
 import { processOptions, type ServerFlags } from "./server_setup.ts";
 import { newCaller } from "./caller.ts";
@@ -57,6 +59,7 @@ const flags = {
   },
   connect: { type: "addresses", help: "be a client of these nodes" },
   base64: { type: "boolean", help: "keys and values are base64, in commands and in results" },
+  record: recordFlag,
   timeout: { type: "duration", default: "5s", help: "time for an answer, all repeats included" },
   ...memberFlags,
   ...nodeFlags,
@@ -76,6 +79,8 @@ export const command = defineCommand({
     "get of a missing key prints nothing and exits 1. With --reads lease the leader",
     "answers from its own state and clock, whose rate may differ from the others' by",
     `${CLOCK_ERROR_RATIO * 100} %. A node never reads standard input.`,
+    "",
+    ...recordLines("kv", "get, set, delete and cas", "new keys"),
   ].join("\n"),
   examples: [
     "trilog kv --id k1 --listen 127.0.0.1:6001 --data ./k1" +
@@ -100,8 +105,9 @@ async function runClient(context: KvContext): Promise<number> {
   const caller = newCaller(flags, "terminal");
   const backend = new KvRemoteBackend(caller, flags.connect!);
   const options = { backend, clock: systemClock, unique: randomIdentity, timeoutMs: flags.timeout };
+  const history = flags.record === undefined ? null : new RecordFile(flags.record, "kv");
   const desk = new KvDesk({
-    client: new KvClient(options),
+    client: history === null ? new KvClient(options) : new RecordedKvClient(options, history),
     base64: flags.base64,
     show: (change) => terminal.print(formatChange(change, json, flags.base64)),
     signal,
@@ -117,6 +123,7 @@ async function runClient(context: KvContext): Promise<number> {
     const stopped = aborted(signal).then(() => exitStatus.interrupted);
     return await Promise.race([stopped, seat.serve(desk)]);
   } finally {
+    history?.close();
     caller.close();
   }
 }
@@ -180,7 +187,7 @@ function checked({ flags, words, given }: KvContext): ServerFlags {
   }
   if (!peers!.some(({ name }) => name === id)) throw usage(`--peers does not name ${id}`);
   if (words.length > 0) throw usage("a node runs no command: it takes --connect HOST:PORT");
-  const stray = ["base64", "timeout"].find((name) => given[name] !== undefined);
+  const stray = ["base64", "timeout", "record"].find((name) => given[name] !== undefined);
   if (stray !== undefined) throw usage(`--${stray} is for clients: it takes --connect HOST:PORT`);
   return { ...flags, id: id!, listen: listen!, data: data! };
 }

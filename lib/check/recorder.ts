@@ -1,7 +1,7 @@
 /**
- * Records what clients do to a running system, as a history for the checker. One recorder for all
- * clients: the order of the calls made here is the order of real time that will be believed, so
- * `invoke` comes before the request is sent and the outcome after the answer has come.
+ * Records what clients do to a running system, as a history for the checker. The order of the
+ * events is the order of real time that the checker assumes, so `invoke` comes before the request
+ * is sent and the outcome after the answer has come.
  */
 
 import type { Clock } from "../base/clock.ts";
@@ -28,26 +28,19 @@ export interface OpenOperation {
   info(error?: string): void;
 }
 
-export class HistoryRecorder {
-  private readonly recorded: HistoryEvent[] = [];
-
-  constructor(private readonly clock: Clock) {}
-
-  get events(): readonly HistoryEvent[] {
-    return this.recorded;
-  }
+/** Records operations as events, each handed to `add` at once: it puts the time on it. */
+export class Recorder {
+  constructor(private readonly add: (event: Omit<HistoryEvent, "timeMs">) => void) {}
 
   invoke({ process, f, key, value }: Invocation): OpenOperation {
     const operation = { process: String(process), f, key: key ?? null };
-    const add = (type: HistoryEvent["type"], value: Value, error: string | null) => {
-      const timeMs = this.clock.monotonicMs();
-      this.recorded.push({ ...operation, type, value, timeMs, error });
-    };
-    add("invoke", value ?? null, null);
+    const note = (type: HistoryEvent["type"], value: Value, error: string | null) =>
+      this.add({ ...operation, type, value, error });
+    note("invoke", value ?? null, null);
     return {
-      ok: (answer = null) => add("ok", answer, null),
-      fail: (error) => add("fail", null, error ?? null),
-      info: (error) => add("info", null, error ?? null),
+      ok: (answer = null) => note("ok", answer, null),
+      fail: (error) => note("fail", null, error ?? null),
+      info: (error) => note("info", null, error ?? null),
     };
   }
 
@@ -68,6 +61,19 @@ export class HistoryRecorder {
     }
     operation.ok(answer);
     return answer;
+  }
+}
+
+/** A recorder that keeps the history in memory, for all clients of one process. */
+export class HistoryRecorder extends Recorder {
+  private readonly recorded: HistoryEvent[] = [];
+
+  constructor(clock: Pick<Clock, "monotonicMs">) {
+    super((event) => this.recorded.push({ ...event, timeMs: clock.monotonicMs() }));
+  }
+
+  get events(): readonly HistoryEvent[] {
+    return this.recorded;
   }
 
   /** The history as JSON lines, each with its newline: what `trilog check` reads. */
