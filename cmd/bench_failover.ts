@@ -25,7 +25,7 @@ export async function measureFailover(
   const gaps = new Samples(runs);
   try {
     await cluster.start([...plan.managers, ...plan.brokers]);
-    await whenReady(plan, "", () => {});
+    await whenReady(plan, "");
     const client = await Client.connect({ bootstrap: plan.bootstrap });
     const request = {
       requestId: client.newRequestId(),
@@ -38,7 +38,7 @@ export async function measureFailover(
       const gapMs = await gapOfOneKill(client, cluster, plan);
       printError(terminal, `kill ${run} of ${runs}: ${gapMs.toFixed(0)} ms`);
       gaps.add(gapMs);
-      await whenReady(plan, "", () => {});
+      await whenReady(plan, "");
     }
     client.close();
     return gaps;

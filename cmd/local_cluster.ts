@@ -4,6 +4,7 @@ import { join } from "@std/path";
 import { ensureDirSync } from "@std/fs";
 import { sleep } from "../lib/base/clock.ts";
 import { toTrilogError, TrilogError } from "../lib/base/errors.ts";
+import { listed } from "../lib/base/listed.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { Child, type ChildSpec, commandLine } from "../lib/cli/children.ts";
 import { nodeFlags } from "../lib/cli/common_flags.ts";
@@ -22,7 +23,7 @@ const READY_MS = 60_000;
 /** Time for one look at whether the cluster is ready. */
 const REFRESH_MS = 2_000;
 /** A start that takes longer says what it waits for. */
-const TELL_AFTER_MS = 3_000;
+const REPORT_AFTER_MS = 2_000;
 const STOP_GRACE_MS = 5_000;
 const RESTART_PAUSE_MS = 500;
 
@@ -119,8 +120,23 @@ export class LocalCluster {
     this.children.get(id)?.kill();
   }
 
-  async start(servers: readonly Server[]): Promise<void> {
-    await Promise.all(servers.map((server) => this.startOne(server)));
+  /** Resolves when all of them listen; where that takes long, `report` gets what is missing. */
+  async start(
+    servers: readonly Server[],
+    report: (text: string) => void = () => {},
+  ): Promise<void> {
+    const missing = new Set(servers.map(({ id }) => id));
+    const timer = systemClock.after(REPORT_AFTER_MS, () => {
+      report(`waiting: ${listed([...missing])} not listening yet`);
+    });
+    try {
+      await Promise.all(servers.map(async (server) => {
+        await this.startOne(server);
+        missing.delete(server.id);
+      }));
+    } finally {
+      timer.cancel();
+    }
   }
 
   async stop(): Promise<void> {
@@ -159,16 +175,16 @@ export class LocalCluster {
 
 /**
  * Resolves when the managers have a leader and every broker is registered and alive. Where that
- * takes long, `tell` gets what is missing, once for each change.
+ * takes long from `startedMs` on, `report` gets what is missing, once for each change.
  */
 export async function whenReady(
   plan: Plan,
   token: string,
-  tell: (text: string) => void,
+  report: (text: string) => void = () => {},
+  startedMs: number = systemClock.monotonicMs(),
 ): Promise<void> {
   const client = Client.unconnected({ bootstrap: plan.bootstrap, token });
-  const startedMs = systemClock.monotonicMs();
-  let told = "";
+  let reported = "";
   try {
     for (;;) {
       const missing = await missingServers(client, plan);
@@ -177,8 +193,10 @@ export async function whenReady(
       if (tookMs > READY_MS) {
         throw new TrilogError("unavailable", `Cannot bring the cluster up: ${missing}`);
       }
-      if (tookMs > TELL_AFTER_MS && missing !== told) tell(`waiting: ${missing}`);
-      if (tookMs > TELL_AFTER_MS) told = missing;
+      if (tookMs > REPORT_AFTER_MS && missing !== reported) {
+        report(`waiting: ${missing}`);
+        reported = missing;
+      }
       await sleep(systemClock, 50);
     }
   } finally {
@@ -192,7 +210,7 @@ async function missingServers(client: Client, plan: Plan): Promise<string | null
     const { brokers } = await client.refresh(REFRESH_MS);
     const alive = new Set(brokers.filter((broker) => broker.alive).map(({ id }) => id));
     const missing = plan.brokers.filter(({ id }) => !alive.has(id)).map(({ id }) => id);
-    return missing.length === 0 ? null : `${missing.join(", ")} not registered yet`;
+    return missing.length === 0 ? null : `${listed(missing)} not registered yet`;
   } catch (thrown) {
     const error = toTrilogError(thrown);
     if (!error.retryable) throw error;

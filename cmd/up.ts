@@ -1,6 +1,7 @@
 /** `trilog up`: a whole cluster on this machine, every server a process of its own. */
 
 import { unlessAborted } from "../lib/base/abort.ts";
+import { systemClock } from "../lib/base/system_clock.ts";
 import { defineCommand } from "../lib/cli/command.ts";
 import { tableLines } from "../lib/cli/table.ts";
 import { printError, type Terminal } from "../lib/cli/terminal.ts";
@@ -33,10 +34,10 @@ export const command = defineCommand({
     const plan = planCluster(flags, given);
     const cluster = new LocalCluster(terminal, flags.restart);
     try {
-      const started = cluster.start([...plan.managers, ...plan.brokers]);
-      const ready = started.then(() =>
-        whenReady(plan, readToken(flags), (text) => printError(terminal, text))
-      );
+      const startedMs = systemClock.monotonicMs();
+      const report = (text: string) => printError(terminal, text);
+      const ready = cluster.start([...plan.managers, ...plan.brokers], report)
+        .then(() => whenReady(plan, readToken(flags), report, startedMs));
       if (await aborted(signal, ready)) return 0;
       await showReady(plan, cluster, json, terminal);
       await aborted(signal, new Promise(() => {}));
