@@ -23,6 +23,7 @@ import {
   GROUPS_DIRECTORY,
   joinPath,
   makeDurableDirectory,
+  syncNames,
   TEMPORARY_SUFFIX,
 } from "../storage/layout.ts";
 import type { LogStore } from "../storage/store.ts";
@@ -107,6 +108,8 @@ export class Hosting {
   openAll(): void {
     const { disk, identity } = this.options;
     this.removeUnfinished();
+    // What a killed process left may be in the system's cache only; from here on it counts.
+    for (const number of groupNumbers(disk)) syncNames(disk, groupDirectory(number));
     const census = takeCensus(disk, identity.stored);
     const numbers = [...groupNumbers(disk), ...census.lost.map(({ number }) => number)];
     this.lastNumber = Math.max(0, ...numbers);

@@ -81,6 +81,11 @@ export function groupDirectory(number: number): string {
 /** Makes a directory and its parents, and makes them durable. */
 export function makeDurableDirectory(disk: Disk, path: string): void {
   disk.makeDirectory(path);
+  syncNames(disk, path);
+}
+
+/** Makes the names in a directory durable, and those that lead to it. */
+export function syncNames(disk: Disk, path: string): void {
   const parts = path.split("/");
   for (let depth = parts.length; depth > 0; depth -= 1) {
     disk.syncDirectory(parts.slice(0, depth).join("/"));

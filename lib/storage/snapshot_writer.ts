@@ -112,7 +112,12 @@ export class SnapshotFileWriter implements SnapshotWriter {
     if (this.state === "closed") return;
     this.state = "closed";
     this.file.close();
-    this.disk.remove(this.path);
+    try {
+      this.disk.remove(this.path);
+    } catch {
+      // The reason for the end is what counts. The name says that the file was never finished: the
+      // next opening removes it.
+    }
   }
 
   private flush(): void {

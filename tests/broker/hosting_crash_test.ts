@@ -3,7 +3,7 @@
  * opened again. DESIGN.md of lib/broker has the table of states and crash windows that this walks.
  */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { Clock } from "../../lib/base/clock.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
 import { pack } from "../../lib/base/msgpack.ts";
@@ -199,6 +199,24 @@ Deno.test("what a replica acknowledged is there after every crash, or the replic
     allow("fenced");
   });
   assertEquals([...seen].sort(), ["epoch 1 last 5", "fenced"]);
+});
+
+Deno.test("a replica that a killed process fenced stays fenced after a later power loss", () => {
+  const opened = open(
+    new JournalDisk(directoryWith((opened) => {
+      create(opened, beginning("g"));
+      use(opened, "g", 5);
+    })),
+  );
+  const { disk, hosting } = opened;
+  const sync = disk.syncDirectory.bind(disk);
+  disk.syncDirectory = (path) => disk.failIf(true, "sync", path);
+  assertThrows(() => hosting.fence(hosting.get("g")!, rotten), TrilogError);
+  disk.syncDirectory = sync;
+  opened.identity.close();
+  assertEquals(stateOf(open(disk), "g"), "fenced", "as the cache shows it");
+  const lost = disk.imageAfter(disk.count, { kind: "lost" });
+  assertEquals(stateOf(open(new JournalDisk(lost)), "g"), "fenced");
 });
 
 Deno.test("a fenced replica begins again in one step: before it is fenced, after it is blank", async () => {

@@ -5,7 +5,15 @@ import { TrilogError } from "../../lib/base/errors.ts";
 import { EntryKind } from "../../lib/raft/types.ts";
 import { GroupCommit } from "../../lib/storage/group_commit.ts";
 import { RESERVE_BYTES } from "../../lib/storage/reserve.ts";
-import { allEntries, command, commands, directory, openLog, storeSnapshot } from "./fixtures.ts";
+import {
+  allEntries,
+  command,
+  commands,
+  directory,
+  membershipOf,
+  openLog,
+  storeSnapshot,
+} from "./fixtures.ts";
 import { JournalDisk } from "./journal_disk.ts";
 
 const vote = (term: number) => ({ term, vote: "r2", commit: 0 });
@@ -220,4 +228,35 @@ Deno.test("a new leader's first entry is written on a full disk, a command is no
   assertEquals(codeOf(() => log.append(null, [command(7, 2)])), "disk_full");
   log.syncNow();
   assertEquals(openLog(new JournalDisk(disk.image())).lastIndex(), 6);
+});
+
+Deno.test("a snapshot that a failing disk can not even remove ends with the first error", () => {
+  const disk = new JournalDisk();
+  const log = openLog(disk);
+  log.append(vote(1), commands(1, 3, 1));
+  const meta = { last: { index: 3, term: 1 }, timeMs: 1, membership: membershipOf("r1") };
+  const writer = log.beginSnapshot(meta);
+  writer.write(new Uint8Array(10));
+  disk.remove = (path) => disk.failIf(true, "remove", path);
+  disk.failSyncs = true;
+  const thrown = assertThrows(() => writer.commit(), TrilogError, "Cannot sync");
+  assertEquals(thrown.code, "disk_failed");
+  writer.abort();
+});
+
+Deno.test("a segment whose name was not synced before a kill is durable before it is written to", () => {
+  const disk = new JournalDisk();
+  const log = openLog(disk, { segmentBytes: 500 });
+  log.append(vote(1), commands(1, 2, 1));
+  const sync = disk.syncDirectory.bind(disk);
+  disk.syncDirectory = (path) => disk.failIf(true, "sync", path);
+  let next = 3;
+  while (codeOf(() => log.append(null, [command(next, 1)])) === "none") next += 1;
+  disk.syncDirectory = sync;
+  // The process was killed there; the next one finds the name in the cache.
+  const again = openLog(disk, { segmentBytes: 500 });
+  again.append(null, [command(next, 1)]);
+  again.syncNow();
+  const image = disk.imageAfter(disk.count, { kind: "lost" });
+  assertEquals(allEntries(openLog(new JournalDisk(image))), commands(1, next, 1));
 });
