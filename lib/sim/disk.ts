@@ -27,6 +27,12 @@ export interface DiskState {
   readonly root: Directory;
 }
 
+/**
+ * How a process ends. `kill`: the system goes on and holds what was not synced. `power`: of what
+ * was not synced the medium has any part. `lost`: it has nothing of that.
+ */
+export type CrashKind = "kill" | "power" | "lost";
+
 export class SimDisk implements Disk {
   readonly faultsFired: FaultCounts = new Map();
   /** Called when a file got a new name, before that is durable. */
@@ -135,16 +141,13 @@ export class SimDisk implements Disk {
 
   // What happens to it.
 
-  /**
-   * Its process is gone. After `kill` the system still holds what was not synced; after `power`
-   * the medium decides what of it was written.
-   */
-  crash(kind: "kill" | "power"): void {
+  /** Its process is gone; what was not synced fares as `kind` says. */
+  crash(kind: CrashKind): void {
     this.generation += 1;
     this.locks = new Set();
     if (kind === "kill") return;
     this.powerLosses += 1;
-    this.names.losePower(this.random);
+    this.names.losePower(kind === "lost" ? null : this.random);
     this.countUsed();
   }
 
@@ -196,6 +199,11 @@ export class SimDisk implements Disk {
       path,
       sizeBytes: file.durableBytes().length,
     }));
+  }
+
+  /** The system writes everything to the medium that it held back. */
+  flush(): void {
+    this.names.settleAll();
   }
 
   /** What the medium holds now, for `restoreState`. */

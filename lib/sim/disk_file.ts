@@ -113,11 +113,14 @@ export class FileContent {
     this.takeBefore(mark);
   }
 
-  /** The power goes: what waits is kept, lost or torn, and the file is what the medium holds. */
-  losePower(random: Prng): void {
+  /**
+   * The power goes: what waits is kept, lost or torn, and the file is what the medium holds.
+   * Without `random` all of it is lost.
+   */
+  losePower(random: Prng | null): void {
     const waiting = this.waiting;
     this.waiting = [];
-    if (waiting.length > 0) this.land(waiting, random);
+    if (waiting.length > 0 && random !== null) this.land(waiting, random);
     this.seen = new GrowingBytes(this.durable.bytes());
   }
 

@@ -72,15 +72,20 @@ export class Names {
     this.waiting = this.waiting.filter((change) => change.length > 0);
   }
 
-  /** The power goes: waiting changes are kept or lost, then every file decides for itself. */
-  losePower(random: Prng): void {
+  /** Everything reaches the medium: names and contents. */
+  settleAll(): void {
+    for (const change of this.waiting.splice(0)) change.forEach(reach);
+    for (const { file } of this.files()) file.settle(file.mark());
+  }
+
+  /**
+   * The power goes: waiting changes are kept or lost, then every file decides for itself. Without
+   * `random` all of them are lost.
+   */
+  losePower(random: Prng | null): void {
     const waiting = this.waiting;
     this.waiting = [];
-    const asJournal = random.chance(0.5);
-    const kept = random.between(0, waiting.length);
-    waiting.forEach((change, at) => {
-      if (asJournal ? at < kept : random.chance(0.5)) change.forEach(reach);
-    });
+    if (random !== null) keepSome(waiting, random);
     forEachDirectory(this.root, (directory) => {
       directory.seen = new Map(directory.durable);
       for (const node of directory.seen.values()) {
@@ -102,6 +107,15 @@ export class Names {
     walk(this.root, "");
     return found;
   }
+}
+
+/** Changes of names reach the medium up to some moment, as with a journal, or one by one. */
+function keepSome(waiting: readonly Change[], random: Prng): void {
+  const asJournal = random.chance(0.5);
+  const kept = random.between(0, waiting.length);
+  waiting.forEach((change, at) => {
+    if (asJournal ? at < kept : random.chance(0.5)) change.forEach(reach);
+  });
 }
 
 function reach({ directory, name, node }: Setting): void {

@@ -6,11 +6,10 @@
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { join } from "@std/path";
+import { writeReadmeTable } from "../readme_table.ts";
 import { scenarios } from "./scenarios.ts";
 import { play, type Scenario } from "./world.ts";
 
-const README = join(import.meta.dirname!, "..", "README.md");
 const VIRTUAL_SEEDS = 20;
 /** Scenarios that share the real clock: they mostly wait. */
 const REAL_LANES = 6;
@@ -91,17 +90,6 @@ function tableOf(rows: readonly Row[]): string {
   ].join("\n");
 }
 
-/** Puts the table between its two marks, and its columns under each other. */
-async function writeTable(mark: string, table: string): Promise<void> {
-  const text = Deno.readTextFileSync(README);
-  const [begin, end] = [`<!-- scenarios ${mark}: begin -->`, `<!-- scenarios ${mark}: end -->`];
-  const [before, rest] = text.split(begin);
-  const after = rest?.split(end)[1];
-  if (after === undefined) throw new Error(`tests/README.md has no place for the ${mark} table`);
-  Deno.writeTextFileSync(README, `${before}${begin}\n\n${table}\n\n${end}${after}`);
-  await new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", README] }).output();
-}
-
 const args = parseArgs(Deno.args, {
   boolean: ["real"],
   string: ["seeds", "seed", "only"],
@@ -120,5 +108,8 @@ const chosen = scenarios.filter(({ name }) => only === undefined || name.include
 const rows = await playAll(chosen, seeds, real);
 if (rows.some(({ failures }) => failures > 0)) Deno.exit(1);
 if (args.seed === undefined && only === undefined) {
-  await writeTable(real ? "on the real clock" : "on virtual time", tableOf(rows));
+  await writeReadmeTable(
+    `scenarios ${real ? "on the real clock" : "on virtual time"}`,
+    tableOf(rows),
+  );
 }

@@ -9,8 +9,8 @@ import { parseArgs } from "@std/cli/parse-args";
 import { join } from "@std/path";
 import { type SystemName, SYSTEMS } from "../../lib/sim/options.ts";
 import type { SimResult } from "../../lib/sim/simulate.ts";
+import { writeReadmeTable } from "../readme_table.ts";
 
-const README = join(import.meta.dirname!, "..", "README.md");
 const MAIN = join(import.meta.dirname!, "..", "..", "main.ts");
 const MARK = "simulations of the night";
 /** Seeds that one process runs before another takes over, with a fresh heap. */
@@ -98,16 +98,6 @@ function tableOf(rows: readonly Row[], from: number): string {
   ].join("\n");
 }
 
-async function writeTable(table: string): Promise<void> {
-  const text = Deno.readTextFileSync(README);
-  const [begin, end] = [`<!-- ${MARK}: begin -->`, `<!-- ${MARK}: end -->`];
-  const [before, rest] = text.split(begin);
-  const after = rest?.split(end)[1];
-  if (after === undefined) throw new Error(`tests/README.md has no place for the table`);
-  Deno.writeTextFileSync(README, `${before}${begin}\n\n${table}\n\n${end}${after}`);
-  await new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", README] }).output();
-}
-
 const args = parseArgs(Deno.args, {
   string: ["seeds", "from", "cores", "systems", "minutes"],
   unknown: (name) => {
@@ -147,4 +137,4 @@ const all = [...rows.values()].filter((row) => row.seeds > 0);
 console.log(tableOf(all, from));
 if (all.some(({ failed }) => failed.length > 0)) Deno.exit(1);
 const whole = systems.length === SYSTEMS.length && args.minutes === undefined;
-if (whole) await writeTable(tableOf(all, from));
+if (whole) await writeReadmeTable(MARK, tableOf(all, from));

@@ -6,6 +6,7 @@ import type { MetadataView } from "../../manager/state.ts";
 import type { NodeInfo } from "../../raft/types.ts";
 import type { Replica } from "../../replica/replica.ts";
 import { NodeCrash } from "../cluster.ts";
+import type { CrashKind } from "../disk.ts";
 import { Links } from "../links.ts";
 import type { Scheduler } from "../scheduler.ts";
 import { SimStreams } from "../streams.ts";
@@ -70,7 +71,7 @@ export class Deployment implements Surroundings {
   }
 
   /** Ends a machine's process and starts it again later. */
-  crash(machine: Machine, kind: "kill" | "power", forMs: number): void {
+  crash(machine: Machine, kind: CrashKind, forMs: number): void {
     machine.stop(kind);
     this.startLater(machine, forMs);
   }

@@ -11,10 +11,10 @@ import type { Prng } from "../../base/prng.ts";
 import type { Host } from "../../replica/host.ts";
 import type { ProcessOptions, ServerProcess } from "../../replica/process.ts";
 import { SimClock } from "../clock.ts";
-import { SimDisk } from "../disk.ts";
+import { type CrashKind, SimDisk } from "../disk.ts";
 import type { Links } from "../links.ts";
 import { frameText } from "../frame_text.ts";
-import { type DiskOperation, ProcessDisk } from "../process_disk.ts";
+import { type DiskOperation, type OperationHook, ProcessDisk } from "../process_disk.ts";
 import { SimProcess } from "../process.ts";
 import type { Scheduler } from "../scheduler.ts";
 import type { SimStreams } from "../streams.ts";
@@ -71,6 +71,8 @@ export abstract class Machine {
   part: "spare" | "member" | "leaving" | "gone" = "member";
   /** Starts that failed, one after the other, because of what the disk holds. */
   failedStarts = 0;
+  /** Told of each disk operation of its processes; it may end the process. */
+  onOperation: OperationHook | null = null;
   private onPromise: (() => void) | null = null;
   private crashPoint: CrashPoint | null = null;
   private passed = 0;
@@ -161,8 +163,8 @@ export abstract class Machine {
   }
 
   /** The process is gone; `power`: and so may be what it had not synced. */
-  stop(kind: "kill" | "power"): void {
-    if (kind === "power") this.world.links.setUp(this.name, false);
+  stop(kind: CrashKind): void {
+    if (kind !== "kill") this.world.links.setUp(this.name, false);
     this.process.kill();
     this.program = null;
     this.disk.crash(kind);
@@ -219,6 +221,7 @@ export abstract class Machine {
   }
 
   private did(operation: DiskOperation, path: string): void {
+    this.onOperation?.(operation, path);
     const point = this.crashPoint;
     if (point === null || (point.operation !== null && point.operation !== operation)) return;
     this.passed += 1;

@@ -24,7 +24,7 @@ export const MICROTASK_TURNS = 24;
 const GROUP = "readers";
 
 export class DeploymentSimulation {
-  private readonly deployment: Deployment;
+  readonly deployment: Deployment;
   private readonly injector: DeploymentInjector;
   private readonly books = new Books();
   private readonly producers: ProducerProgram[];
