@@ -9,6 +9,7 @@ import { bootstrapFlags, securityFlags } from "../lib/cli/common_flags.ts";
 import { defineCommand } from "../lib/cli/command.ts";
 import { Progress } from "../lib/cli/progress.ts";
 import { exitStatus } from "../lib/cli/program.ts";
+import { counted } from "../lib/cli/units.ts";
 import type { Terminal } from "../lib/cli/terminal.ts";
 import type { Client } from "../lib/client/client.ts";
 import type { Producer } from "../lib/client/producer.ts";
@@ -21,7 +22,6 @@ import {
   listGroupsMethod,
 } from "../lib/client/protocol.ts";
 import { type BackedUpTopic, BackupWriter, type Part, readBackup } from "./backup_file.ts";
-import { counted } from "./cluster_view.ts";
 import { newRequestId } from "./managers_client.ts";
 import { withClient } from "./queue_client.ts";
 
@@ -135,7 +135,7 @@ export const restore = defineCommand({
 });
 
 function newProgress(terminal: Terminal, silent: boolean, verb: string): Progress {
-  return new Progress({ terminal, clock: systemClock, noun: "messages", verb, silent });
+  return new Progress({ terminal, clock: systemClock, noun: "message", verb, silent });
 }
 
 async function tell(

@@ -10,7 +10,7 @@ import {
   rebalanceMethod,
   removeBrokerMethod,
 } from "../lib/client/protocol.ts";
-import { counted } from "./cluster_view.ts";
+import { counted } from "../lib/cli/units.ts";
 import { type Ask, newRequestId, withManagers } from "./managers_client.ts";
 import { waitUntilDone } from "./progress_line.ts";
 

@@ -3,7 +3,7 @@
 import { TrilogError } from "../lib/base/errors.ts";
 import { limits } from "../lib/base/limits.ts";
 import { type Column, tableLines } from "../lib/cli/table.ts";
-import { groupedNumber, roundedDuration, roundedSize } from "../lib/cli/units.ts";
+import { counted, groupedNumber, roundedDuration, roundedSize } from "../lib/cli/units.ts";
 import type {
   BrokerStatus,
   ClusterStatus,
@@ -232,11 +232,6 @@ function partitionsPart(states: readonly PartitionState[]): string {
   const all = counted(states.length, "partition");
   if (troubled.length === 0) return `${all} ok`;
   return `${all}: ${troubled.map(([state, count]) => `${count} ${state}`).join(", ")}`;
-}
-
-/** `1 broker`, `2 brokers`. */
-export function counted(count: number, noun: string): string {
-  return `${groupedNumber(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 function topicLines(status: ClusterStatus, stale: boolean, width: number): string[] {

@@ -160,7 +160,7 @@ function printerOf(
   max: number | undefined,
   silent: boolean,
 ): MessagePrinter {
-  const texts = { noun: "messages", verb: "consumed" };
+  const texts = { noun: "message", verb: "consumed" };
   const progress = new Progress({ terminal, clock: systemClock, ...texts, silent });
   return new MessagePrinter({ terminal, topic, form, max: max ?? Infinity, progress });
 }

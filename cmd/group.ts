@@ -4,7 +4,7 @@ import { TrilogError } from "../lib/base/errors.ts";
 import { bootstrapFlags, securityFlags } from "../lib/cli/common_flags.ts";
 import { defineCommand } from "../lib/cli/command.ts";
 import { tableLines } from "../lib/cli/table.ts";
-import { groupedNumber, roundedDuration } from "../lib/cli/units.ts";
+import { counted, groupedNumber, roundedDuration } from "../lib/cli/units.ts";
 import {
   type GroupPosition,
   groupPositions,
@@ -17,7 +17,6 @@ import {
   type GroupDescription,
   listGroupsMethod,
 } from "../lib/client/protocol.ts";
-import { counted } from "./cluster_view.ts";
 import { parsePosition } from "./log_position.ts";
 import { newRequestId, withManagers } from "./managers_client.ts";
 import { withClient } from "./queue_client.ts";

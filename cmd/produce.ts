@@ -82,7 +82,7 @@ export const command = defineCommand({
       const progress = new Progress({
         terminal,
         clock: systemClock,
-        noun: "messages",
+        noun: "message",
         verb: "produced",
         silent: json,
         summaryOnly: terminal.stdinIsTerminal,

@@ -5,7 +5,13 @@ import { limits } from "../lib/base/limits.ts";
 import { bootstrapFlags, securityFlags } from "../lib/cli/common_flags.ts";
 import { defineCommand } from "../lib/cli/command.ts";
 import { tableLines } from "../lib/cli/table.ts";
-import { formatDuration, formatSize, groupedNumber, roundedSize } from "../lib/cli/units.ts";
+import {
+  counted,
+  formatDuration,
+  formatSize,
+  groupedNumber,
+  roundedSize,
+} from "../lib/cli/units.ts";
 import {
   alterTopicMethod,
   clusterStatusMethod,
@@ -15,7 +21,7 @@ import {
   type TopicMetadata,
   type TopicSettings,
 } from "../lib/client/protocol.ts";
-import { counted, partitionRows } from "./cluster_view.ts";
+import { partitionRows } from "./cluster_view.ts";
 import { type Ask, newRequestId, withManagers } from "./managers_client.ts";
 import { withClient } from "./queue_client.ts";
 

@@ -2,7 +2,7 @@
 
 import type { Clock, Timer } from "../base/clock.ts";
 import { printError, type Terminal } from "./terminal.ts";
-import { groupedNumber, roundedDuration, roundedSize } from "./units.ts";
+import { counted, groupedNumber, roundedDuration, roundedSize } from "./units.ts";
 import { clipped } from "./width.ts";
 
 const REDRAW_MS = 200;
@@ -11,7 +11,7 @@ const ERASE_LINE = "\r\x1b[K";
 export interface ProgressOptions {
   readonly terminal: Terminal;
   readonly clock: Clock;
-  /** What is counted and what is done to it: `messages`, `sent`. */
+  /** What is counted and what is done to it: `message`, `sent`. */
   readonly noun: string;
   readonly verb: string;
   /** How many there will be, where it is known. */
@@ -79,7 +79,7 @@ export class Progress {
     const tail = remark === "" ? "" : `, ${remark}`;
     printError(
       terminal,
-      `${groupedNumber(this.count)} ${noun} ${verb} (${roundedSize(this.sizeBytes)}) in ` +
+      `${counted(this.count, noun)} ${verb} (${roundedSize(this.sizeBytes)}) in ` +
         `${roundedDuration(elapsedMs)}, ${groupedNumber(rate)}/s${tail}`,
     );
   }
@@ -116,8 +116,8 @@ export class Progress {
     const rate = (this.count - this.shownCount) / Math.max(0.001, (nowMs - this.shownMs) / 1_000);
     this.shownCount = this.count;
     this.shownMs = nowMs;
-    const of = total === undefined ? "" : ` of ${groupedNumber(total)}`;
-    const line = `${groupedNumber(this.count)}${of} ${noun} ${verb}, ${groupedNumber(rate)}/s, ` +
+    const of = total === undefined ? "" : `${groupedNumber(this.count)} of `;
+    const line = `${of}${counted(total ?? this.count, noun)} ${verb}, ${groupedNumber(rate)}/s, ` +
       roundedSize(this.sizeBytes) + (trouble === null ? "" : `; ${trouble}`);
     terminal.writeError(ERASE_LINE + clipped(line, terminal.columns() - 1));
     this.drawn = true;

@@ -92,3 +92,8 @@ function threeDigits(value: number): string {
   const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
   return String(Number(value.toFixed(digits)));
 }
+
+/** `1 broker`, `2 brokers`. */
+export function counted(count: number, noun: string): string {
+  return `${groupedNumber(count)} ${noun}${count === 1 ? "" : "s"}`;
+}

@@ -26,7 +26,7 @@ function recordOf(value: string | Uint8Array | null, more: Partial<BatchRecord> 
 
 function printerOn(terminal: FakeTerminal, form: "value" | "metadata" | "json" | Render) {
   const clock = new VirtualClock();
-  const texts = { noun: "messages", verb: "consumed" };
+  const texts = { noun: "message", verb: "consumed" };
   const progress = new Progress({ terminal, clock, ...texts, silent: form === "json" });
   const printer = new MessagePrinter({ terminal, topic: "t", form, max: Infinity, progress });
   const pass = (durationMs: number) =>
@@ -46,7 +46,7 @@ Deno.test("on a terminal messages and the progress line take turns on their own 
   const { printer, pass } = printerOn(terminal, "value");
   await printer.print(0, [recordOf("first")]);
   await pass(250);
-  assertEquals(shown(terminal.screen)[1].startsWith("1 messages consumed"), true);
+  assertEquals(shown(terminal.screen)[1].startsWith("1 message consumed"), true);
   await printer.print(0, [recordOf("second")]);
   await pass(250);
   await printer.finish();
@@ -63,7 +63,7 @@ Deno.test("the progress line is not drawn behind a message that left its line op
   assertEquals(terminal.screen, "open");
   await printer.finish();
   assertEquals(shown(terminal.screen)[0], "open");
-  assertEquals(shown(terminal.screen)[1].startsWith(`1 ${SUMMARY}`), true);
+  assertEquals(shown(terminal.screen)[1].startsWith("1 message consumed"), true);
 });
 
 Deno.test("the summary follows all messages, though output is buffered", async () => {

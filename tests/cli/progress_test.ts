@@ -29,7 +29,7 @@ function manualClock() {
 Deno.test("a terminal sees the line redrawn five times a second, then the summary", () => {
   const terminal = new FakeTerminal({ isTerminal: true });
   const { clock, advance, pendingTimers } = manualClock();
-  const progress = new Progress({ terminal, clock, noun: "messages", verb: "sent", total: 5_000 });
+  const progress = new Progress({ terminal, clock, noun: "message", verb: "sent", total: 5_000 });
   progress.add(1_000, 102_400);
   assertEquals(terminal.stderr, "");
   advance(200);
@@ -49,11 +49,11 @@ Deno.test("a terminal sees the line redrawn five times a second, then the summar
 Deno.test("a pipe sees the summary only, and --json nothing", () => {
   const { clock, advance, pendingTimers } = manualClock();
   const pipe = new FakeTerminal();
-  const progress = new Progress({ terminal: pipe, clock, noun: "messages", verb: "read" });
+  const progress = new Progress({ terminal: pipe, clock, noun: "message", verb: "read" });
   progress.add(1, 5);
   advance(500);
   progress.finish();
-  assertEquals(pipe.stderr, "1 messages read (5B) in 500ms, 2/s\n");
+  assertEquals(pipe.stderr, "1 message read (5B) in 500ms, 2/s\n");
   const silent = new FakeTerminal({ isTerminal: true });
   const quiet = new Progress({ terminal: silent, clock, noun: "x", verb: "y", silent: true });
   advance(500);
@@ -64,7 +64,7 @@ Deno.test("a pipe sees the summary only, and --json nothing", () => {
 Deno.test("the line never wraps", () => {
   const terminal = new FakeTerminal({ isTerminal: true, columns: 20 });
   const { clock, advance } = manualClock();
-  const progress = new Progress({ terminal, clock, noun: "messages", verb: "sent" });
+  const progress = new Progress({ terminal, clock, noun: "message", verb: "sent" });
   advance(200);
   assertEquals(terminal.stderr.replace("\r\x1b[K", "").length <= 19, true);
   progress.finish();

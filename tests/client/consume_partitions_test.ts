@@ -51,7 +51,7 @@ function runOf(world: World, partitions: number[], more: Partial<Consumption> = 
   const progress = new Progress({
     terminal,
     clock: world.clock,
-    noun: "messages",
+    noun: "message",
     verb: "consumed",
     silent: true,
   });

@@ -160,7 +160,7 @@ Deno.test("produce says at once that a message was refused, and what it did on C
     // Its input stays open, and no other line comes.
     assertEquals(await refused.status(), 1, refused.text("stderr"));
     assertStringIncludes(refused.text("stderr"), "no_such_topic");
-    assertStringIncludes(refused.text("stderr"), "1 messages produced");
+    assertStringIncludes(refused.text("stderr"), "1 message produced");
   });
 });
 
