@@ -227,16 +227,27 @@ function noMachinePaths(files: readonly SourceFile[]): string[] {
     .map(({ path }) => `${path} names a path of one machine`);
 }
 
-/** Every folder of lib is on the map, once there is one. */
+/**
+ * The map's table has one row for each folder of lib, and its last column is that folder's entry in
+ * the layers.
+ */
 function onTheMap(files: readonly SourceFile[]): string[] {
   const map = files.find(({ path }) => path === "lib/README.md");
-  if (map === undefined) return [];
-  const folders = new Set(
-    files.map(({ path }) => path.split("/")).filter((parts) => parts[0] === "lib" && parts[2])
+  if (map === undefined) return ["there is no lib/README.md"];
+  const rows = [...map.text.matchAll(/^\| `([\w-]+)\/` *\|.*\| *([^|]*?) *\|$/gm)];
+  const folders = new Set([
+    ...files.map(({ path }) => path.split("/")).filter((parts) => parts[0] === "lib" && parts[2])
       .map((parts) => parts[1]),
-  );
-  return [...folders].filter((folder) => !new RegExp(`\\b${folder}\\b`).test(map.text))
-    .map((folder) => `lib/README.md does not mention lib/${folder}`);
+    ...rows.map(([, folder]) => folder),
+  ]);
+  return [...folders].flatMap((folder) => {
+    const cells = rows.filter(([, name]) => name === folder).map(([, , cell]) => cell);
+    if (cells.length !== 1) return [`lib/README.md has ${cells.length} rows for lib/${folder}`];
+    const expected = LAYERS[folder]?.join(", ") || "nothing of ours";
+    return cells[0] === expected
+      ? []
+      : [`lib/README.md says that lib/${folder} may import ${cells[0]}, and not ${expected}`];
+  });
 }
 
 /** A file of cmd that declares a command is in main.ts's table, under its own name. */
@@ -335,7 +346,7 @@ const RULES: readonly {
     good: [{ path: "README.md", text: "see ../network/ and a/wo" + "rk/b" }],
   },
   {
-    sentence: "every folder of lib is on the map",
+    sentence: "every folder of lib has one row on the map, with what it may import",
     rule: onTheMap,
     bad: [{ path: "lib/atm/x.ts", text: "" }],
     good: [{ path: "lib/base/x.ts", text: "" }],
@@ -348,7 +359,10 @@ const RULES: readonly {
   },
 ];
 
-const MAP: SourceFile = { path: "lib/README.md", text: "base, and nothing else" };
+const MAP: SourceFile = {
+  path: "lib/README.md",
+  text: "atm is no row\n| `base/` | what all share | nothing of ours |\n",
+};
 
 for (const { sentence, rule, bad, good } of RULES) {
   Deno.test(`the rule can fail: ${sentence}`, () => {
@@ -384,6 +398,19 @@ function tree(): SourceFile[] {
 }
 
 const files = tree();
+
+Deno.test("the rule can fail: each row of the map is needed, and each of its cells is compared", () => {
+  const map = files.find(({ path }) => path === "lib/README.md")!;
+  const withMap = (text: string) => [...files.filter((file) => file !== map), { ...map, text }];
+  for (const folder of Object.keys(LAYERS)) {
+    const row = new RegExp(`^\\| \`${folder}/\` .*\n`, "m");
+    assertEquals(onTheMap(withMap(map.text.replace(row, ""))).length, 1, `without ${folder}`);
+    const changed = map.text.replace(row, (line) => line.replace(/([^|]*)\|\n$/, " cmd |\n"));
+    assertEquals(onTheMap(withMap(changed)).length, 1, `another cell of ${folder}`);
+    assertEquals(onTheMap(withMap(map.text.replace(row, "$&$&"))).length, 1, `${folder} twice`);
+  }
+});
+
 for (const { sentence, rule } of RULES) {
   Deno.test(`in the tree: ${sentence}`, () => {
     assertEquals(rule(files), []);
