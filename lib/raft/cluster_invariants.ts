@@ -1,7 +1,8 @@
 /**
  * The promises of Raft across all nodes of a group (paper figure 3): election safety, log
- * matching, leader completeness, state-machine safety, and one vote per term and node for ever. An
- * observer with perfect memory: tell it everything that the nodes do, crashes included.
+ * matching, leader completeness, state-machine safety, and one vote per term and node for ever. Leaders
+ * and commits are counted again from what left the voters, in both halves of a joint configuration.
+ * An observer with perfect memory: tell it everything that the nodes do, crashes included.
  */
 
 import { assert } from "../base/assert.ts";
@@ -11,6 +12,7 @@ import type {
   Index,
   InitialState,
   LogId,
+  Membership,
   Message,
   RaftStatus,
   Ready,
@@ -29,6 +31,10 @@ interface ObservedLog {
 export class ClusterInvariants {
   private readonly leaders: Map<Term, ReplicaId> = new Map();
   private readonly votes: Map<string, ReplicaId> = new Map();
+  /** Highest index that a node acknowledged to the leader of a term, by `node@term`. */
+  private readonly acknowledged: Map<string, Index> = new Map();
+  /** Leaders as last seen: the membership in force decides what the next step may commit. */
+  private readonly leading: Map<ReplicaId, RaftStatus> = new Map();
   /** Every entry that any log ever held, by `index/term`, with the term before it. */
   private readonly entries: Map<string, { readonly entry: Entry; readonly before: Term }> =
     new Map();
@@ -52,16 +58,33 @@ export class ClusterInvariants {
 
   /** After every step and every Ready. */
   observe(status: RaftStatus): void {
-    if (status.role !== "leader") return;
+    if (status.role !== "leader") {
+      this.leading.delete(status.id);
+      return;
+    }
+    const before = this.leading.get(status.id);
+    this.leading.set(status.id, status);
+    if (before?.term === status.term) this.checkCommit(before, status);
     const known = this.leaders.get(status.term);
     assert(known === undefined || known === status.id, "election safety: one leader in a term");
     if (known !== undefined) return;
     this.leaders.set(status.term, status.id);
+    const granted = (id: ReplicaId) => this.votes.get(`${id}@${status.term}`) === status.id;
+    const won = countedIn(status.membership, granted);
+    assert(won, "a leader has durable votes of a majority of both halves");
     const { index, term } = this.lastCommitted;
     if (term > status.term) return;
     const held = termIn(this.logs.get(status.id)!, index);
     const compacted = index <= this.logs.get(status.id)!.base.index;
     assert(compacted || held === term, "leader completeness: a leader holds what is committed");
+  }
+
+  private checkCommit(before: RaftStatus, { id: leader, term, synced, commit }: RaftStatus): void {
+    if (commit === before.commit) return;
+    const held = (id: ReplicaId) =>
+      commit <= (id === leader ? synced : this.acknowledged.get(`${id}@${term}`) ?? 0);
+    const counted = countedIn(before.membership, held);
+    assert(counted, "what is committed was acknowledged by a majority of both halves");
   }
 
   /** When a node's Ready was taken. */
@@ -94,6 +117,13 @@ export class ClusterInvariants {
     log.base = base;
   }
 
+  /** A node begins anew, blank, after its group let its former life go: that binds it no more. */
+  begunAgain(id: ReplicaId): void {
+    for (const promises of [this.votes, this.acknowledged]) {
+      for (const key of [...promises.keys()]) if (key.startsWith(`${id}@`)) promises.delete(key);
+    }
+  }
+
   private voted(id: ReplicaId, term: Term, vote: ReplicaId): void {
     const key = `${id}@${term}`;
     const known = this.votes.get(key) ?? vote;
@@ -101,9 +131,16 @@ export class ClusterInvariants {
     this.votes.set(key, vote);
   }
 
-  private promised(message: Message): void {
-    if (message.kind !== "vote_response" || message.preVote || !message.granted) return;
-    this.voted(message.from, message.requestTerm, message.to);
+  /** An answer is on its way, or a test made it up: it counts as given. */
+  promised(message: Message): void {
+    if (message.kind === "append_response") {
+      // An answer of round 0 is no acknowledgement: only the place for the next probe.
+      if (message.match === null || message.round === 0) return;
+      const key = `${message.from}@${message.term}`;
+      this.acknowledged.set(key, Math.max(this.acknowledged.get(key) ?? 0, message.match));
+    } else if (message.kind === "vote_response" && !message.preVote && message.granted) {
+      this.voted(message.from, message.requestTerm, message.to);
+    }
   }
 
   private appended(log: ObservedLog, entry: Entry): void {
@@ -135,6 +172,13 @@ export class ClusterInvariants {
   private committed({ index, term }: LogId): void {
     if (index > this.lastCommitted.index) this.lastCommitted = { index, term };
   }
+}
+
+/** The definition of a quorum: more than half of each list that decides. */
+function countedIn({ voters, outgoing }: Membership, counts: (id: ReplicaId) => boolean): boolean {
+  return [voters, outgoing].every((list) =>
+    list.length === 0 || 2 * list.filter(counts).length > list.length
+  );
 }
 
 function termIn(log: ObservedLog, index: Index): Term | null {

@@ -4,7 +4,7 @@
  */
 
 import { assert } from "../base/assert.ts";
-import { isJoint, membersOf } from "./membership.ts";
+import { membersOf } from "./membership.ts";
 import { quorumValue } from "./quorum.ts";
 import type {
   Index,
@@ -74,6 +74,12 @@ export function checkTransition(before: RaftStatus, after: RaftStatus, input: In
   assert(after.applied >= before.applied, "applied never goes back");
   assert(after.firstIndex >= before.firstIndex, "the log's start never goes back");
   assert(after.last.index >= before.commit, "committed entries are never removed");
+  // A term's entries come from one leader, which only appends: a log that still ends in that term
+  // has lost nothing of it (log matching, paper 5.3).
+  assert(
+    after.last.term !== before.last.term || after.last.index >= before.last.index,
+    "what matches is never removed",
+  );
   if (after.term === before.term) checkSameTerm(before, after);
   const replaces = input.kind === "message" &&
     (input.message.kind === "append_request" || input.message.kind === "snapshot_installed");
@@ -88,7 +94,7 @@ export function checkTransition(before: RaftStatus, after: RaftStatus, input: In
       after.role === before.role && after.leader === before.leader;
     assert(same, "a pre-vote question changes nothing");
   }
-  if (before.role === "leader" && after.role === "leader") checkLeading(before, after);
+  if (before.role === "leader" && after.role === "leader") checkLeading(before, after, input);
 }
 
 function checkSameTerm(before: RaftStatus, after: RaftStatus): void {
@@ -106,15 +112,11 @@ function checkSameTerm(before: RaftStatus, after: RaftStatus): void {
   }
 }
 
-function checkLeading(before: RaftStatus, after: RaftStatus): void {
+function checkLeading(before: RaftStatus, after: RaftStatus, input: Input): void {
   assert(after.last.index >= before.last.index, "a leader only appends (paper 5.3)");
   if (after.commit > before.commit) {
-    // A commit that completes a joint configuration also leaves it within the step.
-    const matchOf = (id: ReplicaId) =>
-      id === after.id ? after.synced : after.progress.find((one) => one.id === id)?.match ?? 0;
-    const counted = isJoint(before.membership) ? before.membership.voters : after.membership.voters;
-    const quorum = quorumValue({ voters: counted, outgoing: [] }, matchOf);
-    assert(after.commit <= quorum, "what is committed is durable on a majority");
+    const quorum = quorumValue(before.membership, (id) => matchIn(before, after, input, id));
+    assert(after.commit <= quorum, "what is committed is durable on a majority of both halves");
   }
   if (after.membershipIndex > before.membershipIndex) {
     assert(before.membershipIndex <= after.commit, "one membership change at a time");
@@ -124,6 +126,21 @@ function checkLeading(before: RaftStatus, after: RaftStatus): void {
     const now = after.progress.find((one) => one.id === id);
     assert(now === undefined || now.match >= match, "match never goes back within a term");
   }
+}
+
+/**
+ * What a leader knew of a member when it committed within the step. The commit that completes a
+ * joint configuration also leaves it: members that go with it are no longer tracked afterwards, and
+ * the answer that was counted last is then found in the input only.
+ */
+function matchIn(before: RaftStatus, after: RaftStatus, input: Input, id: ReplicaId): Index {
+  if (id === after.id) return after.synced;
+  const tracked = [after, before].map(({ progress }) => progress.find((one) => one.id === id));
+  const match = tracked[0]?.match ?? tracked[1]?.match ?? 0;
+  if (input.kind !== "message" || input.message.kind !== "append_response") return match;
+  const { from, term, match: answered } = input.message;
+  const counted = tracked[0] === undefined && from === id && term === after.term;
+  return counted ? Math.max(match, answered ?? 0) : match;
 }
 
 /** Holds of every Ready, given the state after it was taken. */

@@ -11,7 +11,7 @@ import { LARGEST_STEP_MS, SLEW } from "../replica/stamps.ts";
 import type { ApplyContext, StateMachine } from "../replica/state_machine.ts";
 import { ClusterInvariants } from "../raft/cluster_invariants.ts";
 import { checkState } from "../raft/invariants.ts";
-import type { HardState, Index, LogId, ReplicaId, Term } from "../raft/types.ts";
+import type { HardState, Index, LogId, Message, Ready, ReplicaId, Term } from "../raft/types.ts";
 
 /** A property that must hold does not. */
 export class BrokenInvariant extends Error {
@@ -80,10 +80,12 @@ export class GroupOracle {
     const { raft, store, appliedIndex } = replica;
     const { id } = replica.status();
     this.guard(() => this.invariants.started(id, { ...store.recovered, applied: appliedIndex }));
+    let candidacies: Ready[] = [];
     const takeReady = raft.takeReady.bind(raft);
     raft.takeReady = () => {
       const ready = takeReady();
       if (ready === null) return null;
+      if (ready.hardState?.vote === id) candidacies.push(ready);
       this.changed.add(replica);
       this.guard(() => this.invariants.took(id, ready));
       return ready;
@@ -91,8 +93,18 @@ export class GroupOracle {
     const step = raft.step.bind(raft);
     const pace = new StampPace();
     raft.step = (input, nowMs) => {
-      const { role } = raft;
+      const { role, commitIndex, membership } = raft;
+      if (input.kind === "synced" && candidacies.length > 0) {
+        const durable = candidacies.filter(({ sequence }) => sequence <= input.sequence);
+        candidacies = candidacies.slice(durable.length);
+        this.guard(() => durable.forEach((ready) => this.invariants.synced(id, ready)));
+      }
       step(input, nowMs);
+      // A commit is counted in the membership before its step, so that none may be missed.
+      const moved = raft.commitIndex !== commitIndex || raft.membership !== membership;
+      if (raft.role === "leader" && (moved || role !== "leader")) {
+        this.guard(() => this.invariants.observe(raft.status()));
+      }
       if (input.kind === "propose" && raft.role === "leader" && !pace.allows(raft, nowMs)) {
         this.breaks(`${id}: the stamps of term ${raft.term} ran ahead of the monotonic clock`);
       }
@@ -103,8 +115,18 @@ export class GroupOracle {
     };
   }
 
-  /** A vote leaves a node: at most one in a term (paper 5.2), whatever restarts lie between. */
-  voted(voter: ReplicaId, term: Term, candidate: ReplicaId): void {
+  /** A vote or an acknowledgement leaves a node: it cannot be taken back. */
+  promised(message: Message): void {
+    this.guard(() => this.invariants.promised(message));
+    if (message.kind === "append_response" && message.match !== null) {
+      this.acknowledged(message.from, message.match, message.term);
+    } else if (message.kind === "vote_response" && !message.preVote && message.granted) {
+      this.voted(message.from, message.requestTerm, message.to);
+    }
+  }
+
+  /** At most one vote in a term (paper 5.2), whatever restarts lie between. */
+  private voted(voter: ReplicaId, term: Term, candidate: ReplicaId): void {
     const key = `${voter}/${term}`;
     const before = this.votes.get(key) ?? candidate;
     this.votes.set(key, before);
@@ -115,7 +137,7 @@ export class GroupOracle {
   }
 
   /** A replica tells the leader of a term that it holds everything up to `match` durably. */
-  acknowledged(id: ReplicaId, match: Index, term: Term): void {
+  private acknowledged(id: ReplicaId, match: Index, term: Term): void {
     const list = this.acknowledgements.get(id) ?? [];
     list.push({ index: match, term });
     this.acknowledgements.set(id, list);
@@ -180,6 +202,7 @@ export class GroupOracle {
   begunAgain(id: ReplicaId): void {
     this.shown.delete(id);
     this.acknowledgements.delete(id);
+    this.invariants.begunAgain(id);
     for (const key of [...this.votes.keys()]) if (key.startsWith(`${id}/`)) this.votes.delete(key);
   }
 

@@ -5,6 +5,7 @@ import type { PeerHandler, PeerTransport } from "../net/transport.ts";
 import { messageFromWire } from "../raft/message.ts";
 import type { ReplicaId } from "../raft/types.ts";
 import { FrameKind } from "../replica/frames.ts";
+import { promiseIn } from "../replica/acknowledged.ts";
 import type { GroupOracle } from "./oracle.ts";
 
 /** A transport that shows the promises which leave: votes and acknowledgements. */
@@ -45,10 +46,6 @@ export class WatchedTransport implements PeerTransport {
 
   private watch(to: ReplicaId, group: string, wire: Packable): void {
     const message = messageFromWire(this.self, to, wire);
-    if (message.kind === "append_response" && message.match !== null) {
-      this.promised(group).acknowledged(this.self, message.match, message.term);
-    } else if (message.kind === "vote_response" && !message.preVote && message.granted) {
-      this.promised(group).voted(this.self, message.requestTerm, to);
-    }
+    if (promiseIn(message) !== null) this.promised(group).promised(message);
   }
 }

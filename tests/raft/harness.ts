@@ -264,6 +264,7 @@ export class Cluster {
 
   /** Steps a message that the test made up. */
   receive(message: Message): void {
+    this.invariants.promised(message);
     this.step(message.to, { kind: "message", message });
   }
 
