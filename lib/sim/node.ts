@@ -109,7 +109,10 @@ export class SimNode {
   audit(): void {
     if (!this.running) return;
     try {
-      for (const part of this.parts) part.audit();
+      for (const [group, part] of this.parts.entries()) {
+        // A group that was quarantined and is not rebuilt yet serves nothing.
+        if (this.replica(group) !== undefined) part.audit();
+      }
     } catch (error) {
       // Rot that nothing has come across yet is no fault, nor is one that is being repaired.
       const rot = error instanceof TrilogError && this.damaged &&

@@ -12,6 +12,7 @@ const SEEDS = [
   ["atm", 3, "an acknowledgement left while its entry waited for room on a full disk"],
   ["kv", 161, "a checkpoint let entries go in the middle of a batch of them"],
   ["queue", 50006, "the core did not learn what was durable while later entries waited for room"],
+  ["queue", 1036, "the audit read a log that was closed by a quarantine during the audit"],
   ["kv", 220, "after a failed transfer nobody answered reads under the lease"],
 ] as const;
 
