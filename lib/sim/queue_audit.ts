@@ -55,13 +55,15 @@ export interface PartitionStory {
   knownEnd: number;
   /** Generations of consumer groups, counted as the managers do. */
   generation: number;
+  /** Whether a replica was looked after while its disk was full: it may have dropped by itself. */
+  diskWasFull: boolean;
   /** Furthest start of what a replica kept when it dropped by itself, because its disk was full. */
   droppedTo: number;
 }
 
 export function newStory(): PartitionStory {
   const told = { sent: [], answers: [], fetches: [], positions: [] };
-  return { ...told, knownEnd: 0, generation: 0, droppedTo: 0 };
+  return { ...told, knownEnd: 0, generation: 0, droppedTo: 0, diskWasFull: false };
 }
 
 /** Checks a story; throws `BrokenInvariant`. */

@@ -114,13 +114,17 @@ export class QueueSystem implements System {
     seat: Seat,
   ): void {
     const retentionBytes = RETAINED_SEGMENTS * this.options.segmentBytes;
+    const { story } = this.partitions[group];
+    const noteDropped = () => {
+      story.diskWasFull ||= partition.replica.diskFull;
+      if (!story.diskWasFull) return;
+      story.droppedTo = Math.max(story.droppedTo, partition.startOffset);
+    };
     seat.clock.after(RETENTION_EVERY_MS, () => {
-      const { startOffset } = partition;
+      // A drop is carried out in steps: what the last look began may have ended since.
+      noteDropped();
       retention.lookAfter(partition, { retentionBytes, retentionMs: RETENTION_MS });
-      const { story } = this.partitions[group];
-      if (partition.startOffset > startOffset) {
-        story.droppedTo = Math.max(story.droppedTo, partition.startOffset);
-      }
+      noteDropped();
       this.retain(retention, group, partition, seat);
     });
   }

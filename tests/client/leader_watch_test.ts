@@ -69,7 +69,7 @@ class World {
 
 const never = new Promise<never>(() => {});
 
-Deno.test("a request to a hung leader fails within 200 ms of the election of another, which is asked next", async () => {
+Deno.test("a request to a hung leader fails within 200 ms of the start of another, which is asked next", async () => {
   const world = new World();
   const waiting = Array.from(
     { length: PARTITIONS },

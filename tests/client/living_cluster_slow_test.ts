@@ -35,7 +35,7 @@ async function messages(client: Client, topic: string, partition = 0): Promise<s
   return texts;
 }
 
-Deno.test("a hung leader costs clients little more than its election, and nothing is sent twice", async () => {
+Deno.test("a hung leader costs clients little more than the time to another, and nothing is sent twice", async () => {
   await world(async (cluster, client) => {
     const producer = client.producer();
     let sent = 0;

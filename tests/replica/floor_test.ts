@@ -38,7 +38,7 @@ Deno.test("a replica made anew elects nobody whose log ends before its removal",
   }
 });
 
-Deno.test("a replica made anew wins no election before its log holds its removal", () => {
+Deno.test("a replica made anew does not lead before its log holds its removal", () => {
   for (const preVote of [false, true]) {
     const judged = [[0, 0], [39, 5], [400, 4], [40, 5], [7, 6]].map(([index, term]) =>
       isBelowFloor(FLOOR, granted(9, preVote), { index, term })
