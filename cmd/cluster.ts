@@ -9,6 +9,7 @@ import { defineCommand } from "../lib/cli/command.ts";
 import { exitStatus } from "../lib/cli/program.ts";
 import type { Terminal } from "../lib/cli/terminal.ts";
 import { roundedDuration } from "../lib/cli/units.ts";
+import { wrapped } from "../lib/cli/width.ts";
 import {
   type ClusterStatus,
   clusterStatusMethod,
@@ -163,9 +164,10 @@ function screen(lines: readonly string[], terminal: Terminal): string {
   if (!terminal.stdoutIsTerminal) return lines.join("\n");
   // The newline after the last line takes a row of its own.
   const room = Math.max(2, terminal.rows() - 1);
-  const fitting = lines.length <= room ? lines : [
-    ...lines.slice(0, room - 1),
-    `... ${lines.length - room + 1} more lines`,
+  const rows = lines.flatMap((line) => wrapped(line, terminal.columns()));
+  const fitting = rows.length <= room ? rows : [
+    ...rows.slice(0, room - 1),
+    `... ${rows.length - room + 1} more lines`,
   ];
   return CLEAR_SCREEN + fitting.join("\n");
 }

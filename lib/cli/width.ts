@@ -39,6 +39,27 @@ export function clipped(text: string, width: number): string {
   return width < 1 ? "" : `${kept}…`;
 }
 
+/** The text in rows of at most `width` columns, broken at spaces where there are any. */
+export function wrapped(text: string, width: number): string[] {
+  if (textWidth(text) <= width || width < 1) return [text];
+  const rows: string[] = [];
+  let row = "";
+  let used = 0;
+  for (const grapheme of graphemes(text)) {
+    const next = graphemeWidth(grapheme);
+    if (used + next > width) {
+      const cut = grapheme === " " ? row.length : row.lastIndexOf(" ") + 1;
+      rows.push((cut > 0 ? row.slice(0, cut) : row).trimEnd());
+      row = cut > 0 ? row.slice(cut) : "";
+      used = textWidth(row);
+      if (grapheme === " ") continue;
+    }
+    row += grapheme;
+    used += next;
+  }
+  return row === "" ? rows : [...rows, row];
+}
+
 /** The text with spaces to exactly `width` columns, where it is not wider already. */
 export function padded(text: string, width: number, align: "left" | "right" = "left"): string {
   const space = " ".repeat(Math.max(0, width - textWidth(text)));

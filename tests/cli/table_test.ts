@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { tableLines } from "../../lib/cli/table.ts";
-import { clipped, padded, textWidth } from "../../lib/cli/width.ts";
+import { clipped, padded, textWidth, wrapped } from "../../lib/cli/width.ts";
 
 Deno.test("columns align, numbers stand on the right, and no line ends in spaces", () => {
   const lines = tableLines(["ROLE", { title: "PID", align: "right" }, "ADDRESS"], [
@@ -45,4 +45,18 @@ Deno.test("clipping keeps whole characters", () => {
   assertEquals(padded("ab", 4), "ab  ");
   assertEquals(padded("日", 4, "right"), "  日");
   assertEquals(padded("abcdef", 4), "abcdef");
+});
+
+Deno.test("long lines are wrapped at spaces, words that do not fit are cut", () => {
+  assertEquals(wrapped("one two three", 20), ["one two three"]);
+  assertEquals(wrapped("one two three", 7), ["one two", "three"]);
+  assertEquals(wrapped("one two three", 8), ["one two", "three"]);
+  assertEquals(wrapped("abcdefgh ij", 4), ["abcd", "efgh", "ij"]);
+  assertEquals(wrapped("日本 語", 4), ["日本", "語"]);
+  assertEquals(wrapped("", 4), [""]);
+  for (const width of [1, 2, 3, 5]) {
+    const rows = wrapped("a line of some words", width);
+    assertEquals(rows.join("").replaceAll(" ", ""), "alineofsomewords");
+    for (const row of rows) assertEquals(textWidth(row) <= width, true, row);
+  }
 });
