@@ -130,6 +130,13 @@ async function readPartition(ask: Ask, topic: string, partition: number) {
   throw new TrilogError("no_such_topic", `Cannot watch ${topic}/${partition}: it was deleted`);
 }
 
+/** What a look at the cluster brought, for people and as an object. */
+interface Seen {
+  readonly lines: readonly string[];
+  readonly object: unknown;
+  readonly answered: boolean;
+}
+
 /** Shows the status every second until the signal, also while no manager answers. */
 async function watchStatus(
   ask: Ask,
@@ -138,25 +145,50 @@ async function watchStatus(
   signal: AbortSignal,
 ): Promise<number> {
   let answeredMs = systemClock.monotonicMs();
-  while (!signal.aborted) {
-    let lines: string[];
-    let object: unknown;
-    try {
-      const [answer, stale] = await readStatus(ask);
-      answeredMs = systemClock.monotonicMs();
-      lines = statusLines(answer, stale, shownWidth(terminal));
-      object = statusObject(answer, stale);
-    } catch (thrown) {
-      const { code, message } = toTrilogError(thrown);
-      const silence = roundedDuration(systemClock.monotonicMs() - answeredMs);
-      lines = [`TROUBLE: no manager has answered for ${silence}`, "", message];
-      object = { state: "no_quorum", code, message };
-    }
-    await terminal.print(json ? JSON.stringify(object) : screen(lines, terminal));
+  let known: readonly string[] = [];
+  const silence = () =>
+    `TROUBLE: no manager has answered for ` +
+    roundedDuration(systemClock.monotonicMs() - answeredMs);
+  const show = async (text: string) => {
+    await terminal.print(text);
     await terminal.flush();
+  };
+  while (!signal.aborted) {
+    const look = lookAt(ask, shownWidth(terminal));
+    let seen = await within(WATCH_MS, look, signal);
+    while (seen === null && !signal.aborted) {
+      const lines = [`${silence()}; the state before that:`, "", ...known];
+      if (terminal.stdoutIsTerminal && !json) await show(screen(lines, terminal));
+      seen = await within(WATCH_MS, look, signal);
+    }
+    if (seen === null) break;
+    if (seen.answered) {
+      answeredMs = systemClock.monotonicMs();
+      known = seen.lines;
+    }
+    const lines = seen.answered ? seen.lines : [silence(), "", ...seen.lines];
+    await show(json ? JSON.stringify(seen.object) : screen(lines, terminal));
     await unlessAborted(sleep(systemClock, WATCH_MS), signal);
   }
   return exitStatus.done;
+}
+
+/** What `work` comes to; null after `limitMs` or when the signal comes first. */
+async function within<T>(limitMs: number, work: Promise<T>, signal: AbortSignal) {
+  const limit = sleep(systemClock, limitMs).then(() => null);
+  return await unlessAborted(Promise.race([work, limit]), signal);
+}
+
+/** Never rejects. */
+async function lookAt(ask: Ask, width: number): Promise<Seen> {
+  try {
+    const [answer, stale] = await readStatus(ask);
+    const lines = statusLines(answer, stale, width);
+    return { lines, object: statusObject(answer, stale), answered: true };
+  } catch (thrown) {
+    const { code, message } = toTrilogError(thrown);
+    return { lines: [message], object: { state: "no_quorum", code, message }, answered: false };
+  }
 }
 
 /** Lines that fit the screen, with what clears it; all of them where there is none. */
