@@ -6,10 +6,12 @@
  * Damage that no process has noticed yet stays damage: its other copies are spared until the end.
  */
 
+import { limits } from "../../base/limits.ts";
+import { raftGroup } from "../../broker/hosting_notes.ts";
+import type { MetadataView } from "../../manager/state.ts";
 import type { Deployment } from "./deployment.ts";
 import type { Machine } from "./machine.ts";
 import { METADATA_GROUP } from "./servers.ts";
-import { limits } from "../../base/limits.ts";
 
 interface Damage {
   readonly machine: Machine;
@@ -27,7 +29,11 @@ export class GoodCopies {
   /** Notes damage of some groups of a machine, or of all for null; false: it must not happen. */
   mayDamage(machine: Machine, groups: readonly string[] | null): boolean {
     this.damage = this.damage.filter((one) => !this.isRepaired(one));
-    const hurt = groups ?? [...machine.lives.keys()];
+    const { metadata } = this.deployment;
+    // Without a manager that runs, it cannot be told what a machine was chosen for.
+    if (metadata === null) return false;
+    if (groups === null && unregistered(machine, this.deployment, metadata)) return false;
+    const hurt = groups ?? [...new Set([...machine.lives.keys(), ...chosenFor(machine, metadata)])];
     const spared = hurt.every((group) =>
       this.others(machine, group) + this.lostMembers(group) < this.mayLose(group)
     );
@@ -88,4 +94,21 @@ export class GoodCopies {
     if (!anew || replica === undefined || !voters.includes(id)) return false;
     return replica.appliedIndex >= leader.raft.commitIndex;
   }
+}
+
+/** Groups that a broker is to be a member of, whether or not it has made its replica yet. */
+function chosenFor({ lastReplicaId }: Machine, metadata: MetadataView): string[] {
+  if (lastReplicaId === null) return [];
+  return metadata.sortedTopics().flatMap(({ partitions }) => partitions)
+    .filter(({ voters, founders, replicas }) =>
+      [...voters, ...founders, ...replicas].includes(lastReplicaId)
+    ).map(raftGroup);
+}
+
+/** Whether another broker has a disk that the managers do not know yet: they may choose its old one. */
+function unregistered(machine: Machine, { machines }: Deployment, metadata: MetadataView): boolean {
+  return machines.some(({ name, lastReplicaId }) => {
+    const known = metadata.brokers.get(name);
+    return name !== machine.name && known !== undefined && known.replicaId !== lastReplicaId;
+  });
 }
