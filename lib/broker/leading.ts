@@ -59,15 +59,15 @@ export function settledOf(status: RaftStatus): SettledMembership | null {
 export function ledReport(
   partition: ServedPartition,
   term: number,
-  settled: SettledMembership,
+  settled: SettledMembership | null,
 ): LedPartition {
   const { groupId, epoch, machine, replica } = partition;
   return {
     groupId,
     epoch,
     term,
-    membershipIndex: settled.index,
-    voters: settled.voters,
+    membershipIndex: settled?.index ?? 0,
+    voters: settled?.voters ?? [],
     startOffset: machine.startOffset,
     endOffset: machine.endOffset,
     sizeBytes: replica.store.bytes(),

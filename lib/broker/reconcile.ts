@@ -17,6 +17,8 @@ export interface WantedReplica {
   readonly epoch: number;
   /** Replica ids of the wanted voters; the first is the preferred leader. */
   readonly replicas: readonly string[];
+  /** Whether this broker is a founder of the group and has not founded it yet. */
+  readonly bootstrap?: boolean;
   /** Set where this broker's replica of an older epoch goes on in this one. */
   readonly recovery?: unknown;
 }
@@ -80,8 +82,9 @@ export function reconcile(
   const hostedGroups = new Set(hosted.map((replica) => replica.groupId));
   const buried = new Map(wanted.tombstones.map(({ groupId, epoch }) => [groupId, epoch]));
   const actions: Action[] = [];
-  for (const { groupId, epoch, replicas } of wanted.replicas) {
-    if (hostedGroups.has(groupId) || !replicas.includes(self)) continue;
+  for (const { groupId, epoch, replicas, bootstrap = false } of wanted.replicas) {
+    // A founder that is to be elsewhere by now founds all the same: the others may need its vote.
+    if (hostedGroups.has(groupId) || !(bootstrap || replicas.includes(self))) continue;
     actions.push({ kind: "create", groupId, epoch });
   }
   for (const replica of hosted) {

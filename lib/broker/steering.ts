@@ -107,9 +107,9 @@ export class Steering {
       if (!replica.isLeader) continue;
       const status = replica.status();
       if (!status.readReady) continue;
-      const memory = this.memoryOf(partition);
-      memory.settled = settledOf(status) ?? memory.settled;
-      led.push(ledReport(partition, status.term, memory.settled));
+      const settled = settledOf(status);
+      if (settled !== null) this.memoryOf(partition).settled = settled;
+      led.push(ledReport(partition, status.term, settled));
     }
     return led;
   }

@@ -46,8 +46,8 @@ export interface LedPartition {
   readonly epoch: number;
   readonly term: number;
   /**
-   * Index of the newest **committed** membership, and its voters; joint ones are not reported. The
-   * group's first membership has index 1; 0 says that it is not known, and voters mean nothing.
+   * Index of the **committed** membership in force, and its voters. The group's first membership
+   * has index 1; 0 says that a change of members is under way, and voters mean nothing.
    */
   readonly membershipIndex: number;
   readonly voters: readonly string[];

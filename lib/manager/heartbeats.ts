@@ -41,8 +41,8 @@ const OFFSETS_EVERY_MS = 10_000;
 
 export class Heartbeats {
   private readonly last = new Map<string, Heartbeat>();
-  /** What the latest leader of each partition said, by group. */
-  private readonly latest = new Map<string, LedPartition>();
+  /** What the latest leader of each partition said, by group, and which placement it knew. */
+  private readonly latest = new Map<string, LedPartition & Pick<Heartbeat, "assignmentVersion">>();
   /** Brokers whose hosted replicas may be news: a heartbeat came, or a report is under way. */
   private readonly unchecked = new Set<string>();
   private offsetsReportedMs: number | null = null;
@@ -57,8 +57,10 @@ export class Heartbeats {
   heard(replicaId: string, heartbeat: Heartbeat): void {
     this.last.set(replicaId, heartbeat);
     this.unchecked.add(replicaId);
+    const { assignmentVersion } = heartbeat;
     for (const led of heartbeat.led) {
-      if (led.term >= (this.latest.get(led.groupId)?.term ?? 0)) this.latest.set(led.groupId, led);
+      if (led.term < (this.latest.get(led.groupId)?.term ?? 0)) continue;
+      this.latest.set(led.groupId, { ...led, assignmentVersion });
     }
   }
 
@@ -147,12 +149,27 @@ export class Heartbeats {
     for (const topic of state.topics.values()) {
       for (const partition of topic.partitions) {
         const { groupId, epoch, placedVersion } = partition;
-        const unwanted = partition.placed.filter((id) => isUnwanted(partition, id));
+        const unwanted = partition.placed.filter((id) =>
+          isUnwanted(partition, id) && this.isLetGo(partition, id)
+        );
         if (unwanted.length === 0 || !this.knownToAll(state, partition)) continue;
         for (const replicaId of unwanted) due.push({ groupId, epoch, replicaId, placedVersion });
       }
     }
     return due;
+  }
+
+  /**
+   * Whether the latest leader, when it knew the placement, had a settled membership without a
+   * replica. What the managers have recorded may be older: a leader may have carried out an earlier
+   * wish, promoted that very replica, and lost its leadership before it could report that.
+   */
+  private isLetGo(partition: Partition, replicaId: string): boolean {
+    const { groupId, epoch, placedVersion, leaderTerm, membershipIndex } = partition;
+    const said = this.latest.get(groupId);
+    return said !== undefined && said.epoch === epoch && said.term >= leaderTerm &&
+      said.assignmentVersion >= placedVersion && said.membershipIndex >= membershipIndex &&
+      !said.voters.includes(replicaId);
   }
 
   /**

@@ -15,7 +15,10 @@ export interface PartitionReport {
   /** Replica id of the broker that reports itself as the leader in `term`. */
   readonly leader: string;
   readonly term: number;
-  /** Newest committed membership that is not joint; index 0: not known, `voters` mean nothing. */
+  /**
+   * The committed membership that is in force now; index 0: a change of members is under way, and
+   * `voters` mean nothing.
+   */
   readonly membershipIndex: number;
   readonly voters: readonly string[];
   readonly startOffset: number;

@@ -44,6 +44,13 @@ Deno.test("a wanted replica that is missing is created, one on the disk is opene
   assertEquals(plan([want(["a", "b", "c"])], [host(null)]), []);
 });
 
+Deno.test("a founder that is moved away from before it founded creates its replica", () => {
+  const moved = want(["b", "c", "d"]);
+  assertEquals(plan([{ ...moved, bootstrap: true }], []), [create]);
+  assertEquals(plan([{ ...moved, bootstrap: true }], [host(null)]), []);
+  assertEquals(plan([{ ...moved, bootstrap: false }], []), []);
+});
+
 Deno.test("a replica that is not wanted is kept open until a tombstone names it", () => {
   assertEquals(plan([], [host(null)]), []);
   assertEquals(plan([], [host(null, { open: false })]), [open]);

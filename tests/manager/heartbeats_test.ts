@@ -158,6 +158,30 @@ Deno.test("the former replica is retired only when all who may lead know the new
   assertEquals(cluster.tombstones(), [`r-b1 ${groupId}`]);
 });
 
+Deno.test("a replica is not retired before a leader that knows the placement has let it go", () => {
+  const cluster = clusterOf(4);
+  cluster.createTopic("logs");
+  const heartbeats = new Heartbeats();
+  const ids = ["b1", "b2", "b3", "b4"];
+  const beatAll = (more: Partial<LedPartition>[]) => {
+    for (const id of ids) beat(cluster, heartbeats, id, id === "b2" ? more : []);
+    settle(cluster, heartbeats);
+  };
+  beatAll([{}]);
+  cluster.run(place, { topic: "logs", partition: 0, brokers: ["b2", "b3", "b4"] });
+  beatAll([{}]);
+  // The leader takes b4 in, and the wish changes before it reports that, or never reports it.
+  cluster.run(place, { topic: "logs", partition: 0, brokers: ["b1", "b2", "b3"] });
+  beatAll([]);
+  assertEquals(cluster.tombstones(), [], "no leader has said that b4 is no voter");
+  beatAll([{ membershipIndex: 0, voters: [] }]);
+  assertEquals(cluster.tombstones(), [], "its members are changing");
+  beatAll([{ membershipIndex: 8, voters: ["r-b2", "r-b3", "r-b4"] }]);
+  assertEquals(cluster.tombstones(), [], "b4 is a voter");
+  beatAll([{ membershipIndex: 12, voters: ["r-b1", "r-b2", "r-b3"] }]);
+  assertEquals(cluster.tombstones(), [`r-b4 ${groupId}`]);
+});
+
 Deno.test("a tombstone stays until its broker knew it and no longer has the replica", () => {
   const cluster = clusterOf(3);
   cluster.createTopic("logs");

@@ -22,3 +22,24 @@ Deno.test(`${CLUSTER_SEEDS} seeds of the whole cluster lose nothing and go on af
   const rare = Object.entries(sums).filter(([, count]) => count < 20 * CLUSTER_SEEDS);
   assertEquals(rare, [], "every kind of operation must really have happened");
 });
+
+/** Shorter faults, and more of them: {@link REGRESSIONS} are seeds under these. */
+const DENSE = { system: "cluster", faultsMs: 12_000, faultEveryMs: 600 } as const;
+
+const REGRESSIONS = [
+  [
+    41,
+    ["wipe", "partition", "move"],
+    "a voter's replica was deleted: its promotion was unreported",
+  ],
+  [146, null, "a founder that was moved away from never founded"],
+  [220, null, "the same, after two brokers were retired"],
+] as const;
+
+for (const [seed, kinds, fault] of REGRESSIONS) {
+  Deno.test(`seed ${seed} of the cluster is clean: ${fault}`, async () => {
+    const options = kinds === null ? DENSE : { ...DENSE, kinds };
+    const { outcome, detail } = await simulate(seed, { options });
+    assertEquals({ outcome, detail }, { outcome: "ok", detail: "" });
+  });
+}
