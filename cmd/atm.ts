@@ -112,8 +112,11 @@ async function runAtm(context: AtmContext): Promise<number> {
     peers: peers!,
     segmentBytes,
     story: { command: describeCommand, question: describeQuestion },
+    // The log says both, too, where it is shown.
+    onWaiting: (reason) => {
+      if (serverFlags.logLevel === "warn") seat.note(`not in a cluster yet: ${reason}`);
+    },
     onCaughtUp: (caughtUp) => {
-      // The log says so, too, where it is shown.
       if (serverFlags.logLevel === "warn") seat.note(catchUpText(caughtUp));
     },
     takeoverMs: context.flags.takeoverAfter,

@@ -88,6 +88,8 @@ export interface BootstrapOptions {
   readonly onMembers: (nodes: Membership["nodes"]) => void;
   /** A peer sent its identity and was reached at `address`. */
   readonly onPeer: (replicaId: ReplicaId, address: string) => void;
+  /** The node is not in a cluster, and why; each reason at most once a minute. */
+  readonly onWaiting?: ((reason: string) => void) | undefined;
 }
 
 const RETRY_MS = 100;
@@ -99,8 +101,14 @@ const MOST_STATES = 64;
 export class Bootstrap {
   /** When each state was written to the log last. */
   private readonly loggedMs = new Map<string, number>();
+  private reason = "it asks its peers";
 
   constructor(private readonly options: BootstrapOptions) {}
+
+  /** Why the node is not in a cluster, as far as it was seen last. */
+  get waitingFor(): string {
+    return this.reason;
+  }
 
   /** Serves {@link HELLO_METHOD}. */
   hello(caller?: Pick<RemoteIdentity, "name" | "role">): Packable {
@@ -324,12 +332,14 @@ export class Bootstrap {
 
   /** Logs what the node waits for, each state at most once a minute. */
   private tell(state: string): void {
+    this.reason = state;
     const nowMs = this.options.clock.monotonicMs();
     const loggedMs = this.loggedMs.get(state);
     if (loggedMs !== undefined && nowMs - loggedMs < REPEAT_MS) return;
     if (this.loggedMs.size >= MOST_STATES) this.loggedMs.clear();
     this.loggedMs.set(state, nowMs);
     this.options.logger.info(`not in a cluster yet: ${state}`);
+    this.options.onWaiting?.(state);
   }
 }
 

@@ -38,6 +38,8 @@ export interface GroupServiceOptions {
   readonly caller: Caller;
   /** The group's replica here; null while the node has not joined a cluster yet. */
   readonly replica: () => Replica | null;
+  /** What the node waits for while there is no replica. */
+  readonly waitingFor?: () => string;
   /** Address to dial for a member of the group. */
   readonly addressOf: (id: ReplicaId) => string | undefined;
   /** Default: `index`. */
@@ -223,7 +225,9 @@ export class GroupService {
   private replica(): Replica {
     const replica = this.options.replica();
     if (replica !== null) return replica;
-    throw new TrilogError("unavailable", "Cannot serve: this node has not joined a cluster yet");
+    const reason = this.options.waitingFor?.() ?? "it asks its peers";
+    const state = `this node has not joined a cluster yet, ${reason}`;
+    throw new TrilogError("unavailable", `Cannot serve: ${state}`);
   }
 
   private unavailable(cause: TrilogError): TrilogError {

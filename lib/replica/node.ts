@@ -54,6 +54,8 @@ export interface NodeOptions extends Omit<ProcessOptions, "addressesOf" | "onMem
   readonly takeoverMs?: number;
   /** Called when this node has again what it had missed while it was away. */
   readonly onCaughtUp?: (caughtUp: CaughtUp) => void;
+  /** The node is not in a cluster yet, and why; see `Bootstrap`. */
+  readonly onWaiting?: (reason: string) => void;
   /** Has the log tell the story of the consensus, in these words for requests. */
   readonly story?: StoryWords;
 }
@@ -107,6 +109,7 @@ export class Node {
       random: options.random,
       caller,
       replica: () => this.current,
+      waitingFor: () => this.bootstrap.waitingFor,
       addressOf: (id) => this.addressOf(id),
       reads: options.reads,
     });
@@ -141,6 +144,7 @@ export class Node {
       onPeer: (id, address) => {
         if (id !== directory.replicaId) this.process.peers.setAddress(id, address);
       },
+      onWaiting: options.onWaiting,
     });
   }
 

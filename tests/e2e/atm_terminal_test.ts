@@ -2,7 +2,7 @@
 
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { AtmCluster, type AtmNode } from "./atm_cluster.ts";
-import { eventually, type Harness, type Running, withHarness } from "./harness.ts";
+import { eventually, freePort, type Harness, type Running, withHarness } from "./harness.ts";
 
 const SCRIPT = "/usr/bin/script";
 
@@ -124,5 +124,25 @@ Deno.test({
       await people[1].sees("bye");
       assertEquals(await people[1].leaves(), 0);
       assertStringIncludes(people[0].screen, "listening on ");
+    }),
+});
+
+Deno.test({
+  name: "a terminal of a lone ATM says which ATM it waits for, and so does a refused command",
+  ignore: !hasScript(),
+  fn: () =>
+    withHarness(async (harness) => {
+      const [own, other] = [`127.0.0.1:${freePort()}`, `127.0.0.1:${freePort()}`];
+      const data = harness.temporaryDirectory();
+      const person = Person.sitDown(
+        harness,
+        ["atm", "--id", "a1", "--listen", own, "--peers", `a1=${own},a2=${other}`, "--data", data],
+      );
+      const reason = `waiting for a2 at ${other} (`;
+      await person.sees(`not in a cluster yet: ${reason}`);
+      await person.press("deposit alice 5\r");
+      await person.sees(`this node has not joined a cluster yet, ${reason}`);
+      await person.press("\x04");
+      await person.leaves();
     }),
 });

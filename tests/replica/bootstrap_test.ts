@@ -182,11 +182,13 @@ Deno.test("nodes whose --peers differ found nothing, and each says why", async (
 
 Deno.test("a node that waits says for which peer, at which address, and why", async () => {
   const world = new World();
-  world.start("a1");
+  const { bootstrap } = world.start("a1");
   world.start("a2");
   await world.scheduler.runUntil(2_000);
-  const line = world.log.find((line) => line.includes("waiting for a3 at a3:1 (nobody there)"));
+  const reason = "waiting for a3 at a3:1 (nobody there)";
+  const line = world.log.find((line) => line.includes(reason));
   assert(line !== undefined, world.log.join("\n"));
+  assertEquals(bootstrap.waitingFor, reason);
 });
 
 Deno.test("a blank node that meets a member asks to be taken in and never founds", async () => {
