@@ -1,0 +1,186 @@
+/**
+ * `deno task mutants`: applies one mutant at a time to a copy of the tree, and looks for what kills
+ * it: the test files that it names, the other fast tests of its area, then seeds of the simulator.
+ * Writes the table of tests/mutants/README.md. `--only a,b`: these mutants; `--from NAME`: those
+ * from there on.
+ */
+
+import { walkSync } from "@std/fs";
+import { dirname, join, relative } from "@std/path";
+import { MUTANTS } from "./mutants.ts";
+import type { Mutant, Seeds } from "./mutant.ts";
+
+const ROOT = join(import.meta.dirname!, "../..");
+const README = join(import.meta.dirname!, "README.md");
+/** A mutant whose tests do not end is killed by that. */
+const LONGEST_MS = 180_000;
+
+/** What the fast tests of a folder of lib are, beyond those that a mutant names. */
+const AREAS: Readonly<Record<string, readonly string[]>> = {
+  raft: ["tests/raft", "tests/module"],
+  storage: ["tests/storage", "tests/replica"],
+  replica: ["tests/replica", "tests/sim"],
+  broker: ["tests/broker", "tests/sim"],
+  manager: ["tests/manager", "tests/broker"],
+  client: ["tests/client", "tests/broker"],
+};
+
+/** At most 500 seeds in all. */
+const SEEDS: readonly Seeds[] = [
+  { system: "kv", first: 1, count: 200 },
+  { system: "queue", first: 1, count: 200 },
+  { system: "cluster", first: 1, count: 100 },
+];
+
+interface Result {
+  readonly name: string;
+  /** Null: nothing did. */
+  readonly killer: string | null;
+  readonly seconds: number;
+}
+
+/** Output of a deno process in the copy; null where it passed. */
+async function failureOf(copy: string, args: readonly string[]): Promise<string | null> {
+  const aborted = AbortSignal.timeout(LONGEST_MS);
+  const command = new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd: copy,
+    env: { NO_COLOR: "1" },
+    stdout: "piped",
+    stderr: "piped",
+    signal: aborted,
+  });
+  const { success, stdout, stderr } = await command.output();
+  if (success) return null;
+  if (aborted.aborted) return `no end within ${LONGEST_MS / 1_000} s`;
+  return new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr);
+}
+
+/** Paths that exist, of test files or folders. */
+function present(copy: string, paths: readonly string[]): string[] {
+  return paths.filter((path) => {
+    try {
+      return Deno.statSync(join(copy, path)) !== null;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** The first test that fails, as `file: name`; null where all pass. Throws on a mutant that does not load. */
+async function failingTest(copy: string, paths: readonly string[]): Promise<string | null> {
+  const found = present(copy, paths);
+  if (found.length === 0) return null;
+  const args = ["test", "-A", "--no-check", "--parallel", "--fail-fast"];
+  const output = await failureOf(copy, [...args, "--ignore=tests/**/*_slow_test.ts", ...found]);
+  if (output === null || output.startsWith("no end")) return output;
+  const [, name, file] = /^(.+?) => \.\/([^:\s]+)/m.exec(output.slice(output.indexOf("ERRORS"))) ??
+    [];
+  if (name === undefined) throw new Error(`the mutant does not run: ${output.slice(0, 2_000)}`);
+  return `${file}: ${name}`;
+}
+
+async function failingSeed(copy: string, seeds: readonly Seeds[]): Promise<string | null> {
+  for (const { system, first, count } of seeds) {
+    const args = ["run", "-A", "--no-check", "tests/mutants/seeds.ts", system, first, count];
+    const output = await failureOf(copy, args.map(String));
+    if (output !== null) return output.trim().split("\n")[0];
+  }
+  return null;
+}
+
+async function killerOf(copy: string, mutant: Mutant): Promise<string | null> {
+  const area = AREAS[mutant.file.split("/")[1]] ?? [];
+  return await failingTest(copy, mutant.killers) ?? await failingTest(copy, area) ??
+    await failingSeed(copy, mutant.seeds ?? SEEDS);
+}
+
+async function run(copy: string, mutant: Mutant): Promise<Result> {
+  const path = join(copy, mutant.file);
+  const text = Deno.readTextFileSync(path);
+  if (text.split(mutant.find).length !== 2) {
+    throw new Error(`${mutant.name}: its text is not found exactly once in ${mutant.file}`);
+  }
+  const startMs = performance.now();
+  try {
+    Deno.writeTextFileSync(path, text.replace(mutant.find, () => mutant.put));
+    const killer = await killerOf(copy, mutant);
+    return { name: mutant.name, killer, seconds: (performance.now() - startMs) / 1_000 };
+  } finally {
+    Deno.writeTextFileSync(path, text);
+  }
+}
+
+/** Copies what tests need into a directory of its own. */
+function copyOfTree(): string {
+  const copy = Deno.makeTempDirSync({ prefix: "trilog-mutants-" });
+  const take = (path: string) => {
+    const target = join(copy, relative(ROOT, path));
+    Deno.mkdirSync(dirname(target), { recursive: true });
+    Deno.copyFileSync(path, target);
+  };
+  for (const folder of ["lib", "cmd", "tests"]) {
+    for (const { path } of walkSync(join(ROOT, folder), { includeDirs: false })) take(path);
+  }
+  for (const file of ["main.ts", "deno.json", "deno.lock"]) take(join(ROOT, file));
+  return copy;
+}
+
+function chosen(): readonly Mutant[] {
+  const option = (name: string) =>
+    Deno.args.find((arg) => arg.startsWith(`--${name}=`))?.slice(name.length + 3);
+  const only = option("only")?.split(",");
+  const from = option("from");
+  const start = from === undefined ? 0 : MUTANTS.findIndex(({ name }) => name === from);
+  if (start < 0) throw new Error(`there is no mutant ${from}`);
+  return MUTANTS.slice(start).filter(({ name }) => only === undefined || only.includes(name));
+}
+
+const BEGIN = "<!-- mutants: begin -->";
+const END = "<!-- mutants: end -->";
+
+/** Replaces the rows of `results` in the table and keeps those of the other mutants. */
+function writeTable(results: readonly Result[]): void {
+  const text = Deno.readTextFileSync(README);
+  const [before, rest] = text.split(BEGIN);
+  const [table, after] = rest.split(END);
+  const known = new Map(
+    [...table.matchAll(/^\| `([^`]+)` .*$/gm)].map(([row, name]) => [name, row]),
+  );
+  for (const { name, killer, seconds } of results) {
+    const { file, breaks } = MUTANTS.find((mutant) => mutant.name === name)!;
+    const killed = (killer ?? "**survived**").replaceAll("|", "\\|");
+    known.set(
+      name,
+      `| \`${name}\` | \`${file}\` | ${breaks} | ${killed} | ${seconds.toFixed(1)} |`,
+    );
+  }
+  const rows = MUTANTS.flatMap(({ name }) => known.get(name) ?? []);
+  const head = "| mutant | file | what it breaks | killed by | seconds |\n|-|-|-|-|-|\n";
+  Deno.writeTextFileSync(
+    README,
+    `${before}${BEGIN}\n\n${head}${rows.join("\n")}\n\n${END}${after}`,
+  );
+  new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", README] }).outputSync();
+}
+
+const mutants = chosen();
+const copy = copyOfTree();
+const results: Result[] = [];
+try {
+  const killers = [...new Set(mutants.flatMap((mutant) => mutant.killers))];
+  const failing = await failingTest(copy, killers);
+  if (failing !== null) throw new Error(`a killer fails without any mutant: ${failing}`);
+  for (const mutant of mutants) {
+    const result = await run(copy, mutant);
+    const seconds = result.seconds.toFixed(1);
+    console.log(`${mutant.name}: ${result.killer ?? "SURVIVED"} (${seconds} s)`);
+    results.push(result);
+    writeTable([result]);
+  }
+} finally {
+  Deno.removeSync(copy, { recursive: true });
+}
+const survivors = results.filter(({ killer }) => killer === null);
+console.log(`${results.length - survivors.length} of ${results.length} mutants are killed`);
+Deno.exit(survivors.length === 0 ? 0 : 1);
