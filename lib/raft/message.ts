@@ -7,7 +7,7 @@
  *     1 vote_response         [1, term, preVote, requestTerm, granted, owedLeaseMs]
  *     2 append_request        [2, term, prev, entries, commit, round, leaseMs]
  *     3 append_response       [3, term, round, prevIndex, match | null, hint | null]
- *     4 heartbeat_request     [4, term, commit, round, leaseMs]
+ *     4 heartbeat_request     [4, term, commit, round, leaseMs, synced]
  *     5 heartbeat_response    [5, term, round, lastSynced]
  *     6 read_index_request    [6, term, context]
  *     7 read_index_response   [7, term, context, index | null]
@@ -63,8 +63,10 @@ export function messageToWire(message: Message): Packable {
       const body = [Kind.appendResponse, term, round, prevIndex, match];
       return hint === null ? [...body, null, null] : [...body, hint.index, hint.term];
     }
-    case "heartbeat_request":
-      return [Kind.heartbeatRequest, term, message.commit, message.round, message.leaseMs];
+    case "heartbeat_request": {
+      const { commit, round, leaseMs, synced } = message;
+      return [Kind.heartbeatRequest, term, commit, round, leaseMs, synced];
+    }
     case "heartbeat_response":
       return [Kind.heartbeatResponse, term, message.round, message.lastSynced];
     case "read_index_request":
@@ -123,7 +125,9 @@ function readBody(
     case Kind.heartbeatRequest: {
       const commit = fields.whole();
       const round = fields.whole();
-      return { kind: "heartbeat_request", ...envelope, commit, round, leaseMs: fields.whole() };
+      const leaseMs = fields.whole();
+      const synced = fields.whole();
+      return { kind: "heartbeat_request", ...envelope, commit, round, leaseMs, synced };
     }
     case Kind.heartbeatResponse: {
       const round = fields.whole();

@@ -15,7 +15,8 @@ import type { AppendResponse, Entry, HeartbeatResponse, Index, LogId, ReplicaId 
 export function broadcastHeartbeat(core: Core): void {
   const leadership = core.leadership!;
   const { rounds, progress } = leadership;
-  const { options, log } = core;
+  const { options, log, durability } = core;
+  const synced = durability.term === core.term ? durability.index : 0;
   const round = rounds.open(core.nowMs);
   rounds.forget(core.nowMs - 2 * Math.max(options.electionTimeoutMs, options.leaseMs));
   leadership.roundWanted = false;
@@ -32,6 +33,7 @@ export function broadcastHeartbeat(core: Core): void {
       commit,
       round,
       leaseMs,
+      synced,
     });
   }
   confirmReads(core);

@@ -176,6 +176,8 @@ export interface HeartbeatRequest extends Envelope {
   readonly commit: Index;
   readonly round: number;
   readonly leaseMs: number;
+  /** The leader's own last durable index; 0 while its term is not durable. Commits may be beyond. */
+  readonly synced: Index;
 }
 
 export interface HeartbeatResponse extends Envelope {

@@ -7,7 +7,7 @@
 
 import { TrilogError } from "../base/errors.ts";
 import type { Message, ReplicaId } from "../raft/types.ts";
-import type { Acknowledged, Claim } from "./acknowledged.ts";
+import { type Acknowledged, type Claim, NO_CLAIM } from "./acknowledged.ts";
 import { claimCodec, FrameKind } from "./frames.ts";
 import type { Replica } from "./replica.ts";
 import type { ReplicaContext } from "./replica_context.ts";
@@ -41,15 +41,18 @@ export class Questions {
     for (const id of silent) this.context.sendFrame(id, group, [FrameKind.opened, null]);
   }
 
-  /** What a member acknowledged here. */
-  claimOf(peer: ReplicaId): Claim {
-    return this.acknowledged.of(peer);
+  /** What a member promised here, by term; zeros where there is nothing. */
+  claimsOf(peer: ReplicaId): readonly Claim[] {
+    const claims = this.acknowledged.of(peer);
+    return claims.length > 0 ? claims : [NO_CLAIM];
   }
 
-  /** A member asks what it acknowledged here. */
+  /** A member asks what it promised here. */
   answer(peer: ReplicaId): void {
-    const claim = claimCodec.encode(this.claimOf(peer));
-    this.context.sendFrame(peer, this.replica.group, [FrameKind.acknowledged, claim]);
+    for (const claim of this.claimsOf(peer)) {
+      const body = [FrameKind.acknowledged, claimCodec.encode(claim)];
+      this.context.sendFrame(peer, this.replica.group, body);
+    }
   }
 
   /** A message leaves for a member. */
@@ -70,8 +73,8 @@ export class Questions {
     const { name } = raft.membership.nodes[peer] ?? { name: peer };
     const promised = claim.index === 0
       ? `it voted in term ${claim.term}`
-      : `it acknowledged entry ${claim.index} in term ${claim.term}`;
-    const state = `${promised} to ${name}, and was opened with less`;
+      : `it stored entry ${claim.index} in term ${claim.term}`;
+    const state = `${name} knows that ${promised}, and it was opened with less`;
     throw new TrilogError("rolled_back", `Cannot take part in ${group}: ${state}`);
   }
 }

@@ -303,8 +303,8 @@ export class SimNode {
   private isAccused({ name }: SimGroup, { term }: HardState, { index }: LogId): boolean {
     const opened = new Acknowledged({ term, index }, this.hosted.floors.get(name));
     return this.world.nodes.some(({ host }) => {
-      const claim = host?.replica(name)?.questions.claimOf(this.id);
-      return claim !== undefined && opened.isForgotten(claim);
+      const claims = host?.replica(name)?.questions.claimsOf(this.id) ?? [];
+      return claims.some((claim) => opened.isForgotten(claim));
     });
   }
 

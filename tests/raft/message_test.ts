@@ -56,7 +56,7 @@ const MESSAGES: readonly Message[] = [
     hint: { index: 2, term: 1 },
   },
   { kind: "append_response", ...envelope, round: 1, prevIndex: 3, match: null, hint: null },
-  { kind: "heartbeat_request", ...envelope, commit: 4, round: 9, leaseMs: 0 },
+  { kind: "heartbeat_request", ...envelope, commit: 4, round: 9, leaseMs: 0, synced: 5 },
   { kind: "heartbeat_response", ...envelope, round: 9, lastSynced: 4 },
   { kind: "removal_notice", ...envelope, membership: { index: 4, term: 2 } },
   { kind: "read_index_request", ...envelope, context: 2 ** 52 },

@@ -223,6 +223,7 @@ Deno.test("mistake 8: a follower commits up to the last matched entry, not up to
     commit: 99,
     round: 2,
     leaseMs: 0,
+    synced: 3,
   });
   assertEquals(cluster.status("2").commit, 3, "never beyond the own last entry");
 });

@@ -44,7 +44,24 @@ Deno.test("a copy taken while a follower ran and put back before its next start 
   cluster.restart(follower);
   const error = await ended(cluster, follower);
   assertEquals(error.code, "rolled_back");
-  assert(error.message.includes(`acknowledged entry ${index} in term`), error.message);
+  assert(error.message.includes(`stored entry ${index} in term`), error.message);
+});
+
+Deno.test("a copy taken while a leader ran and put back before its next start is refused", async () => {
+  const cluster = new TestCluster(3);
+  const leader = await cluster.elected();
+  await put(cluster, leader, 10);
+  const copy = leader.disk.snapshotState();
+  await put(cluster, leader, 20);
+  await cluster.level();
+  const { index } = cluster.replica(leader).status().last;
+  await cluster.run(100);
+  cluster.kill(leader);
+  leader.disk.restoreState(copy);
+  cluster.restart(leader);
+  const error = await ended(cluster, leader);
+  assertEquals(error.code, "rolled_back");
+  assert(error.message.includes(`it stored entry ${index} in term`), error.message);
 });
 
 Deno.test("a former leader that is put back is refused by the next one, which had its vote", async () => {
@@ -106,10 +123,10 @@ Deno.test("what was promised counts within its term, and against what the log wa
   leader.heard(accepted(3, 50));
   leader.heard(accepted(3, 40));
   leader.heard(accepted(2, 90));
-  assertEquals(leader.of("f"), { index: 50, term: 3 });
+  assertEquals(leader.of("f"), [{ index: 50, term: 3 }, { index: 90, term: 2 }]);
   assertEquals([leader.heard(synced(3, 50)), leader.heard(synced(3, 49))], [false, true]);
   assertEquals(leader.heard(synced(4, 10)), false, "another leader may have replaced them");
-  const claim = leader.of("f");
+  const [claim] = leader.of("f");
   const openedWith = (term: number, index: number) => new Acknowledged({ index, term });
   assertEquals(openedWith(3, 50).isForgotten(claim), false);
   assertEquals(openedWith(3, 49).isForgotten(claim), true);
@@ -132,10 +149,43 @@ Deno.test("a claim about this start's own promises, or those of an earlier life,
   assertEquals(again.isForgotten({ index: 61, term: 5 }), true);
 });
 
+Deno.test("a leader's heartbeat promises what it has stored, and nothing while its term is not durable", () => {
+  const beat = { kind: "heartbeat_request", ...between, round: 1, leaseMs: 0, commit: 0 } as const;
+  const follower = new Acknowledged({ index: 0, term: 0 });
+  follower.heard({ ...beat, term: 4, synced: 0 });
+  assertEquals(follower.of("f"), []);
+  follower.heard({ ...beat, term: 4, synced: 30 });
+  const [claim] = follower.of("f");
+  assertEquals(new Acknowledged({ index: 29, term: 4 }).isForgotten(claim), true);
+  assertEquals(new Acknowledged({ index: 30, term: 4 }).isForgotten(claim), false);
+  assertEquals(new Acknowledged({ index: 29, term: 5 }).isForgotten(claim), false);
+});
+
+Deno.test("promises of a later term hide none of an earlier one", () => {
+  const member = new Acknowledged({ index: 0, term: 0 });
+  const back = new Acknowledged({ index: 10, term: 3 });
+  member.heard(accepted(3, 50));
+  back.sent(accepted(4, 60));
+  member.heard(accepted(4, 60));
+  assertEquals(member.of("f").map((claim) => back.isForgotten(claim)), [true, false]);
+});
+
+Deno.test("promises of eight terms are remembered, and one that was forgotten is no accusation", () => {
+  const terms = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+  const member = new Acknowledged({ index: 0, term: 0 });
+  const back = new Acknowledged({ index: 0, term: 1 });
+  for (const term of terms) {
+    member.heard(accepted(term, term));
+    back.sent(accepted(term, term));
+  }
+  assertEquals(member.of("f").map(({ term }) => term), terms.slice(1));
+  assertEquals(back.isForgotten({ index: 1, term: 1 }), false);
+});
+
 Deno.test("a vote is remembered as well", () => {
   const candidate = new Acknowledged({ index: 0, term: 0 });
   candidate.heard(voted(7));
-  const claim = candidate.of("f");
+  const [claim] = candidate.of("f");
   assertEquals(new Acknowledged({ index: 90, term: 6 }).isForgotten(claim), true);
   assertEquals(new Acknowledged({ index: 90, term: 7 }).isForgotten(claim), false);
 });
