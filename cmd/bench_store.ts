@@ -18,7 +18,7 @@ import { RecordFile, recordFlag } from "./record_file.ts";
 import { RecordedAtmClient, RecordedKvClient } from "./recorded_clients.ts";
 
 const flags = {
-  connect: { type: "addresses", required: true, help: "nodes to turn to" },
+  connect: { type: "addresses", required: true, help: "nodes to ask" },
   messages: { type: "integer", min: 1, default: "20000", help: "operations of each kind" },
   inFlight: { type: "integer", min: 1, default: "64", help: "operations at a time" },
   record: recordFlag,

@@ -28,7 +28,8 @@ export const command = defineCommand({
   summary: "say whether a recorded history is linearizable",
   details: [
     'Reads JSON lines, {"process","type":"invoke|ok|fail|info","f","key","value","time"},',
-    "Jepsen's log lines and Jepsen's maps; the order of the lines is the order of time.",
+    "as --record of kv, atm, bench kv and bench atm writes them, Jepsen's log lines and",
+    "Jepsen's maps; the order of the lines is the order of time.",
     "",
     "register: read, write, cas [old, new]",
     "kv:       get, put (or set), append, delete, cas [old, new]",

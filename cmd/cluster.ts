@@ -41,7 +41,8 @@ const NARROWEST = 40;
 const status = defineCommand({
   name: "status",
   summary: "show managers, brokers and topics",
-  details: "Where no majority of the managers answers, shows what one of them knew last.\n" +
+  details:
+    "Where no majority of the managers answers, shows the last state that one of them knows.\n" +
     "The exit status is 0 for HEALTHY and BUSY (partitions move or start), 1 for SUSPECT\n" +
     "(a broker is late or slow) and TROUBLE, 3 where no majority of the managers answers.",
   examples: ["trilog cluster status", "trilog cluster status --watch"],
@@ -108,7 +109,7 @@ const move = defineCommand({
 
 export const command = defineCommand({
   name: "cluster",
-  summary: "look after a queue cluster",
+  summary: "inspect and operate a queue cluster",
   examples: ["trilog cluster status", "trilog cluster move logs/0 --to b1,b2,b4"],
   subcommands: [
     status,

@@ -108,10 +108,10 @@ async function backUp(
 
 export const restore = defineCommand({
   name: "restore",
-  summary: "make the topics of a backup again, with the messages that are in it",
+  summary: "create the topics of a backup, with the messages that are in it",
   details: "None of the topics may exist. Keys, values, headers, times and offsets become what\n" +
-    "they were; nobody else may produce meanwhile. One that was interrupted is repeated\n" +
-    "after its topics are deleted.",
+    "they were; no other producer may write to them meanwhile. To repeat a restore that\n" +
+    "was interrupted, delete its topics first.",
   examples: ["trilog cluster restore topics.backup", "trilog cluster restore all.backup --json"],
   positionals: fileArgument,
   flags: commonFlags,
@@ -300,7 +300,7 @@ class Restoring {
 
   private delivered(at: Place, wanted: number, error: TrilogError | null, offset?: number): void {
     if (error === null && offset === wanted) return;
-    const state = `the message of offset ${wanted} got ${offset}: somebody else produces there`;
+    const state = `the message of offset ${wanted} got ${offset}: another producer writes to it`;
     this.failure ??= error ??
       new TrilogError("invalid_argument", `Cannot restore ${at.topic}/${at.partition}: ${state}`);
   }

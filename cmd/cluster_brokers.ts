@@ -54,10 +54,9 @@ export const drain = defineCommand({
 
 export const remove = defineCommand({
   name: "remove",
-  summary: "forget a broker that holds nothing",
-  details:
-    "A broker that was drained, or that died and was replaced. Should it come back, it is\n" +
-    "told so and ends; with an empty data directory it may join as a new one.",
+  summary: "delete the registration of a broker that holds nothing",
+  details: "A broker that was drained, or that died and was replaced. If it starts again, it\n" +
+    "is refused and ends; with an empty data directory it may join as a new one.",
   examples: ["trilog cluster remove b1", "trilog cluster remove b4 --json"],
   positionals: brokerArgument,
   flags: { ...bootstrapFlags, ...securityFlags },

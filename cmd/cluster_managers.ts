@@ -36,7 +36,7 @@ const newArgument = { manager: { help: "NEW=HOST:PORT of a manager that was neve
 
 const addManager = defineCommand({
   name: "add-manager",
-  summary: "take one more manager in",
+  summary: "add a manager",
   details:
     "Start it with an empty data directory and --peers naming the others and itself, before\n" +
     "or after this. It votes as soon as it has caught up. Ctrl-C ends the waiting only.",
@@ -87,7 +87,7 @@ const replaceManager = defineCommand({
 
 const removeManager = defineCommand({
   name: "remove-manager",
-  summary: "have one manager less, such as three after five",
+  summary: "remove a manager, such as from five to three",
   details: "The managers that stay must have a majority that is alive. The removed one ends if\n" +
     "it runs. Ctrl-C ends the waiting only.",
   examples: ["trilog cluster remove-manager m5", "trilog cluster remove-manager m5 --json"],

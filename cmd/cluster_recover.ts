@@ -28,7 +28,7 @@ export interface Survivor extends SurveyAnswer {
 
 export const recover = defineCommand({
   name: "recover",
-  summary: "let a partition go on that lost its majority for good",
+  summary: "continue a partition that lost its majority for good",
   details: "Only when the lost brokers will never come back: what was acknowledged after the\n" +
     "highest offset that --dry-run names is lost. The most complete survivor's log goes on\n" +
     "in a new epoch; old replicas that return are refused and kept aside.",
@@ -191,7 +191,7 @@ function findingLines(name: string, finding: Finding, recovered: boolean): strin
     `${name} has lost its majority: of ${members.join(", ")} ${alive} alive`,
     ...have,
     `the managers know of messages ${upTo(status.endOffset)}`,
-    `the highest offset that anybody knows of is ${groupedNumber(endOffset - 1)}`,
+    `the highest known offset is ${groupedNumber(endOffset - 1)}`,
     recovered
       ? `${name} goes on in epoch ${status.epoch + 1}, ${goesOn}`
       : `with --accept-loss it goes on ${goesOn}`,

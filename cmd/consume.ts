@@ -37,7 +37,7 @@ const flags = {
   sessionTimeout: {
     type: "duration",
     default: "10s",
-    help: "with --group: after this long without a sign of life others take over",
+    help: "with --group: after this long without a heartbeat other members take over",
   },
   instance: {
     type: "name",
@@ -64,7 +64,7 @@ export const command = defineCommand({
   summary: "print the messages of a topic",
   details:
     "Stops at the end there was when it started; --follow goes on. One message a line, as\n" +
-    "the bytes that were produced; --json and --with-metadata show where each one stands.\n" +
+    "the bytes that were produced; --json and --with-metadata show the place of each.\n" +
     'With --json a message that is not UTF-8 is shown in base64, with "encoding":"base64".\n' +
     "With --group it shares the topic with the group's other members, goes on where the\n" +
     "group has come to, and commits what it has printed; Ctrl-C commits and leaves.\n" +

@@ -54,7 +54,7 @@ const list = defineCommand({
 
 const describe = defineCommand({
   name: "describe",
-  summary: "show a group's members, and where it stands in each partition",
+  summary: "show a group's members and its position in each partition",
   details: "The lag of a partition is the number of its messages that the group has not committed.",
   examples: ["trilog group describe billing", "trilog group describe billing --json"],
   positionals: groupName,
@@ -81,7 +81,7 @@ const describe = defineCommand({
 
 const reset = defineCommand({
   name: "reset",
-  summary: "let a group go on at another offset",
+  summary: "have a group continue at another offset",
   details:
     "Refused while the group has members. Every partition of the topic is reset; to a time,\n" +
     "to its first message at or after it by the producers' clocks, or to its end.",
@@ -193,7 +193,7 @@ function positionLines(positions: readonly GroupPosition[]): string[] {
       committed === null ? "-" : groupedNumber(committed),
       groupedNumber(end),
       groupedNumber(lag),
-      owner === target ? owner ?? "-" : `${owner} (moving to ${target ?? "nobody"})`,
+      owner === target ? owner ?? "-" : `${owner} (moving to ${target ?? "no member"})`,
     ]),
   );
 }

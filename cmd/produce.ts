@@ -36,7 +36,7 @@ export const command = defineCommand({
   interruption: "graceful",
   flags: {
     partition: { type: "integer", min: 0, help: "send all to this partition" },
-    keySeparator: { type: "string", help: "the key is what stands before this text in a line" },
+    keySeparator: { type: "string", help: "the key is the part of a line before this text" },
     header: {
       type: "texts",
       placeholder: "NAME=VALUE",

@@ -22,10 +22,10 @@ export const command = defineCommand({
   name: "recover",
   summary: "the last resort for a manager, atm or kv node without its majority",
   details: "The node must not be running, and no other node of its cluster may ever run again:\n" +
-    "pick the one that knows most (the highest term, then the highest index). It goes on\n" +
-    "alone, with all that it has; what only the others had is lost. New nodes are added to\n" +
-    "it then, with empty data directories. The old files are kept in set-aside-NUMBER.\n" +
-    "Without --accept-loss it only says what it finds, and exits with 1.",
+    "pick the one with the newest log (the highest term, then the highest index). It goes\n" +
+    "on alone, with all that it has; what only the others had is lost. Then add new nodes\n" +
+    "with empty data directories to it. The old files are kept in set-aside-NUMBER.\n" +
+    "Without --accept-loss the command only prints what it found, and exits with 1.",
   examples: ["trilog recover ./m1", "trilog recover ./m1 --accept-loss"],
   positionals: { directory: { help: "data directory of one node", completion: "file" } },
   flags: { acceptLoss: { type: "boolean", help: "do it" } },

@@ -86,7 +86,7 @@ export class AtmClient {
       if (!expired) return outcomeOf(request, answer);
       if (!certain) return unknown(request, id, "the bank no longer remembers that request");
     }
-    return unavailable(request, "the bank is too busy to tell repeats");
+    return unavailable(request, "the bank is too busy to recognise repeats");
   }
 
   private async submit(
@@ -197,6 +197,6 @@ function unavailable(request: Request, reason: string): Outcome {
 }
 
 function unknown(request: Request, requestId: string, reason: string): Outcome {
-  const message = `Cannot tell the outcome of "${requestText(request)}": ${reason}`;
+  const message = `Cannot determine the outcome of "${requestText(request)}": ${reason}`;
   return { ok: false, failure: { op: request.op, code: "outcome_unknown", message, requestId } };
 }

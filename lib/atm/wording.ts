@@ -16,14 +16,14 @@ export function requestText(request: Request): string {
     case "transfer":
       return `transfer ${formatCents(request.cents)} from ${request.from} to ${request.to}`;
     case "balance":
-      return `tell the balance of ${request.account}`;
+      return `read the balance of ${request.account}`;
     case "history":
-      return `tell the history of ${request.account}`;
+      return `read the history of ${request.account}`;
     case "accounts":
       return "list the accounts";
     case "status":
     case "members":
-      return `tell the ${request.op}`;
+      return `read the ${request.op}`;
     case "member":
       return memberChangeText(request.change);
     default:
@@ -70,7 +70,7 @@ function stateOf({ code, account, balanceCents }: Extract<Answer, { kind: "refus
     case "invalid_amount":
       return "the bank does not take that amount";
     case "invalid_argument":
-      return "its request id stands for another command";
+      return "its request id was used for another command";
     default:
       return `the bank refused it (${code})`;
   }

@@ -213,7 +213,7 @@ export class Hosting {
     if (found.identity === null) {
       throw new TrilogError(
         "corrupt",
-        `Cannot tell which partition lies in ${found.directory}: neither notes nor log say it`,
+        `Cannot identify the partition in ${found.directory}: neither notes nor log name it`,
       );
     }
     const { group } = found.identity;

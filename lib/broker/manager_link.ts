@@ -84,7 +84,7 @@ export class ManagerLink {
     this.newsUnderWay = true;
     this.moreNews = false;
     this.beat(0).catch((thrown) => {
-      this.options.logger.debug("news not told", { reason: toTrilogError(thrown).message });
+      this.options.logger.debug("news not delivered", { reason: toTrilogError(thrown).message });
     }).finally(() => {
       this.newsUnderWay = false;
       if (this.moreNews) this.tellNews();

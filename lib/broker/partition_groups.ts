@@ -126,7 +126,7 @@ function fenced(
   fence: Fence | undefined,
 ): TrilogError {
   const holder = fence === undefined
-    ? "nobody claimed it"
+    ? "no member claimed it"
     : `it was claimed by ${fence.member} in generation ${fence.generation}`;
   return new TrilogError(
     "fenced",

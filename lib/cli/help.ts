@@ -38,7 +38,7 @@ export function programHelp(
     "  trilog COMMAND --help",
     "  trilog completions bash",
     "",
-    "Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 nobody could answer in time,",
+    "Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no server answered in time,",
     "130 on Ctrl-C. Data goes to stdout, everything else to stderr.",
   ].join("\n");
 }

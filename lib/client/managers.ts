@@ -181,7 +181,7 @@ function unreached(failures: Failures, last: TrilogError): TrilogError {
 export function gaveUp(error: TrilogError, mayHaveHappened: boolean): TrilogError {
   const code: ErrorCode = mayHaveHappened ? "outcome_unknown" : "unavailable";
   const act = mayHaveHappened
-    ? "Cannot tell the outcome of request"
+    ? "Cannot determine the outcome of request"
     : "Cannot complete request in time";
   return new TrilogError(code, `${act}: ${stateOf(error)}`, { cause: error });
 }

@@ -191,7 +191,7 @@ export class PartitionReader implements AsyncIterable<Message> {
       const error = toTrilogError(thrown);
       // Reading changes nothing: there is no unknown outcome.
       throw error.code === "outcome_unknown"
-        ? new TrilogError("unavailable", `Cannot read ${this.topic}: nobody answered in time`, {
+        ? new TrilogError("unavailable", `Cannot read ${this.topic}: no server answered in time`, {
           cause: error,
         })
         : error;

@@ -307,7 +307,7 @@ export class ProducerLane {
     const unanswered = this.queue.filter(({ answer }) => answer === null);
     for (const batch of unanswered.filter(({ mayHaveHappened }) => mayHaveHappened)) {
       const state = "one before it could not be delivered";
-      const text = `Cannot tell the outcome of message: ${state}`;
+      const text = `Cannot determine the outcome of message: ${state}`;
       this.giveUp(batch, new TrilogError("outcome_unknown", text));
     }
     this.identityBroken = false;

@@ -105,7 +105,9 @@ export class HttpApi {
     const { promise: overdue, reject } = Promise.withResolvers<never>();
     const timer = clock.after(limits.answerMs + GRACE_MS, () => {
       late.abort();
-      reject(new TrilogError("outcome_unknown", "Cannot tell the outcome of request: it lasts"));
+      reject(
+        new TrilogError("outcome_unknown", "Cannot determine the outcome of request: it lasts"),
+      );
     });
     try {
       const answer = route.run({

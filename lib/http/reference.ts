@@ -79,7 +79,7 @@ export const REFERENCE: Readonly<Record<string, RouteReference>> = {
     answers: ["message"],
   },
   "POST /brokers/remove": {
-    does: "forget a broker that holds nothing",
+    does: "delete the registration of a broker that holds nothing",
     takes: ["broker"],
     answers: ["message"],
   },

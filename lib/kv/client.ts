@@ -249,7 +249,7 @@ const STATES: Partial<Record<ErrorCode, string>> = {
   no_such_key: "there is no such key",
   key_exists: "the key is there already",
   value_differs: "its value is another one",
-  invalid_argument: "its request id stands for another command",
+  invalid_argument: "its request id was used for another command",
   changes_forgotten: "changes since then are forgotten; begin anew from a list",
   storage_full: "the store is full; delete keys or write smaller values",
   unsupported_version: "the store speaks another version",
@@ -271,7 +271,7 @@ function notAnswered(
   const { error, reason } = attempts;
   const leader = error?.leader === undefined ? {} : { leader: error.leader };
   if (requestId !== null) {
-    const message = `Cannot tell the outcome of ${requestText(request)}: ${reason}`;
+    const message = `Cannot determine the outcome of ${requestText(request)}: ${reason}`;
     return { ok: false, failure: { op, code: "outcome_unknown", message, requestId } };
   }
   const message = `Cannot ${requestText(request)}: ${reason}`;

@@ -75,7 +75,7 @@ interface OpInfo {
 export const OPS: Readonly<Record<Op, OpInfo>> = {
   set: {
     usage: "set KEY VALUE [--ttl 10s]",
-    summary: "set a value, for ever or for a time",
+    summary: "set a value; with --ttl it expires",
     words: [2, 2],
     flags: ["--ttl", "--request-id"],
   },

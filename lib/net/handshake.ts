@@ -254,7 +254,7 @@ async function admit(policy: HandshakePolicy, peer: RemoteIdentity): Promise<voi
 function wrongReplica(wanted: ReplicaId, found: ReplicaId | null): TrilogError {
   return new TrilogError(
     "wrong_replica",
-    `Cannot connect to replica ${wanted}: ${found ?? "nobody"} answers at its address`,
+    `Cannot connect to replica ${wanted}: ${found ?? "no server"} answers at its address`,
   );
 }
 

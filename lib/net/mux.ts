@@ -265,7 +265,7 @@ class Router implements FrameSink {
       case Channel.farewell:
         break;
       default:
-        throw malformedFrame("nobody listens on its channel");
+        throw malformedFrame("no handler listens on its channel");
     }
     if (this.connection.queuedBytes > PAUSE_READING_BYTES) {
       return this.connection.drained(PAUSE_READING_BYTES);

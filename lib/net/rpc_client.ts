@@ -205,7 +205,8 @@ class Line implements FrameSink {
   }
 
   private lost(call: Pending, reason: TrilogError): TrilogError {
-    const text = `Cannot tell what became of ${call.method} at ${this.address}: ${reason.message}`;
+    const text =
+      `Cannot determine the outcome of ${call.method} at ${this.address}: ${reason.message}`;
     return new TrilogError("connection_closed", text, { cause: reason });
   }
 

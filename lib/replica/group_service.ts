@@ -239,7 +239,7 @@ export class GroupService {
   }
 
   private unknown(cause: TrilogError): TrilogError {
-    const message = `Cannot tell the outcome of command: ${reason(cause)}`;
+    const message = `Cannot determine the outcome of command: ${reason(cause)}`;
     return new TrilogError("outcome_unknown", message, { cause });
   }
 }

@@ -143,7 +143,7 @@ export class PendingRequests {
 }
 
 function unknownOutcome(state: string, leader: string | undefined): TrilogError {
-  return new TrilogError("outcome_unknown", `Cannot tell the outcome of command: ${state}`, {
+  return new TrilogError("outcome_unknown", `Cannot determine the outcome of command: ${state}`, {
     leader,
   });
 }

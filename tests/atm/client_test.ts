@@ -154,7 +154,7 @@ Deno.test("refusals of the bank say why in words", async () => {
   await atm.type("deposit full 90000000000000");
   const cases = [
     ["withdraw alice 5", "insufficient_funds", "Cannot withdraw 5.00 from alice: alice has 3.00"],
-    ["balance bob", "no_such_account", "Cannot tell the balance of bob: there is no account bob"],
+    ["balance bob", "no_such_account", "Cannot read the balance of bob: there is no account bob"],
     ["history bob", "no_such_account", "there is no account bob"],
     ["transfer bob alice 1", "no_such_account", "there is no account bob"],
     ["transfer alice bob 1", "no_such_account", "there is no account bob"],
@@ -290,7 +290,7 @@ Deno.test("an id reused for another command is refused, and a forgotten one is o
   const other = await atm.type("deposit alice 2 --request-id x");
   assert(other !== null && !other.ok);
   assertEquals(other.failure.code, "invalid_argument");
-  assertStringIncludes(other.failure.message, "its request id stands for another command");
+  assertStringIncludes(other.failure.message, "its request id was used for another command");
   for (let done = 0; done <= REQUEST_WINDOW; done += 1) atm.line.bank.deposit("bob", 1);
   assertEquals(
     codeOf(await atm.type("deposit alice 1 --request-id t0.old")),

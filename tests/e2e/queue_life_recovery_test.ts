@@ -62,7 +62,7 @@ Deno.test("a partition goes on from its survivor, above all offsets known; old r
     assertEquals((await cluster.run(["cluster", "recover", "t/0"])).code, 2);
     const told = await cluster.done(["cluster", "recover", "t/0", "--dry-run"]);
     assertStringIncludes(told, `only ${survivor.id} is alive`);
-    assertStringIncludes(told, "the highest offset that anybody knows of is 999");
+    assertStringIncludes(told, "the highest known offset is 999");
     assertStringIncludes(told, "would be lost");
     const shown = await cluster.done(["cluster", "recover", "t/0", "--dry-run", "--json"]);
     const { survivor: chosen, highestOffset, recovered, survivors } = JSON.parse(shown);

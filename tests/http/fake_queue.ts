@@ -156,7 +156,7 @@ export class FakeQueue implements Queue {
     }
     if (this.lostAnswers > 0) {
       this.lostAnswers -= 1;
-      throw new TrilogError("outcome_unknown", "Cannot tell the outcome of request: test");
+      throw new TrilogError("outcome_unknown", "Cannot determine the outcome of request: test");
     }
     return answer as Answer;
   }
