@@ -4,7 +4,7 @@ import { limits } from "../lib/base/limits.ts";
 import { TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { randomIdentity } from "../lib/base/system_random.ts";
-import { AtmClient } from "../lib/atm/client.ts";
+import { AtmClient, SHORTEST_TIMEOUT_MS } from "../lib/atm/client.ts";
 import { describeCommand, describeQuestion } from "../lib/atm/wording.ts";
 import { AtmDesk } from "../lib/atm/desk.ts";
 import { completionsOf } from "../lib/atm/language.ts";
@@ -14,6 +14,7 @@ import { type Context, defineCommand } from "../lib/cli/command.ts";
 import { memberFlags, nodeFlags } from "../lib/cli/common_flags.ts";
 import { readTextLines } from "../lib/cli/lines.ts";
 import { exitStatus } from "../lib/cli/program.ts";
+import { formatDuration } from "../lib/cli/units.ts";
 import { printError } from "../lib/cli/terminal.ts";
 import { type Backend, LocalBackend, RemoteBackend } from "../lib/replica/backends.ts";
 import { catchUpText } from "../lib/replica/member_words.ts";
@@ -35,6 +36,7 @@ const flags = {
   serve: { type: "boolean", help: "run without a terminal: standard input is not read" },
   connect: { type: "addresses", help: "be a terminal of these ATMs, without a replica" },
   record: recordFlag,
+  timeout: { type: "duration", default: "5s", help: "time for an answer, all repeats included" },
   segmentBytes: {
     type: "size",
     min: limits.leastSegmentBytes,
@@ -70,7 +72,13 @@ export const command = defineCommand({
   flags,
   words: "one command, instead of a terminal",
   interruption: "server",
-  run: (context) => context.flags.connect === undefined ? runAtm(context) : runTerminal(context),
+  run(context) {
+    const { connect, timeout } = context.flags;
+    if (timeout < SHORTEST_TIMEOUT_MS) {
+      throw usage(`--timeout must be at least ${formatDuration(SHORTEST_TIMEOUT_MS)}`);
+    }
+    return connect === undefined ? runAtm(context) : runTerminal(context);
+  },
 });
 
 /** A terminal without a replica of its own. */
@@ -86,7 +94,7 @@ async function runTerminal(context: AtmContext): Promise<number> {
   try {
     const stopped = aborted(context.signal).then(() => exitStatus.interrupted);
     const seat = seatOf(context, "atm", exitStatus.interrupted);
-    const desk = deskOf(new RemoteBackend(caller, connect!), history);
+    const desk = deskOf(context, new RemoteBackend(caller, connect!), history);
     return await Promise.race([stopped, seat.serve(desk)]);
   } finally {
     history?.close();
@@ -124,7 +132,7 @@ async function runAtm(context: AtmContext): Promise<number> {
   try {
     printError(context.terminal, `listening on ${node.address}`);
     const stopped = aborted(context.signal).then(() => exitStatus.done);
-    const seated = serve ? [] : [seat.serve(deskOf(new LocalBackend(node), history))];
+    const seated = serve ? [] : [seat.serve(deskOf(context, new LocalBackend(node), history))];
     return await Promise.race([stopped, failed, ...seated]);
   } finally {
     history?.close();
@@ -141,7 +149,8 @@ function checked({ flags, words, given, terminal }: AtmContext): ServerFlags {
     throw usage(`${missing.map(([name]) => name).join(", ")} missing (or --connect HOST:PORT)`);
   }
   if (!peers!.some(({ name }) => name === id)) throw usage(`--peers does not name ${id}`);
-  if (serve && flags.record !== undefined) throw usage("--record is for terminals, not --serve");
+  const stray = ["record", "timeout"].find((name) => given[name] !== undefined);
+  if (serve && stray !== undefined) throw usage(`--${stray} is for terminals, not for --serve`);
   if (serve && words.length > 0) throw usage("--serve runs no command: leave out one of them");
   // A person at the prompt is not told of every election, unless asked for.
   const quiet = terminal.stdinIsTerminal && !serve && given.logLevel === undefined;
@@ -165,8 +174,9 @@ function historyOf({ flags: { record } }: AtmContext): RecordFile | null {
   return record === undefined ? null : new RecordFile(record, "atm");
 }
 
-function deskOf(backend: Backend, history: RecordFile | null): AtmDesk {
-  const options = { backend, clock: systemClock, unique: randomIdentity };
+function deskOf({ flags }: AtmContext, backend: Backend, history: RecordFile | null): AtmDesk {
+  const timeoutMs = flags.timeout;
+  const options = { backend, clock: systemClock, unique: randomIdentity, timeoutMs };
   return new AtmDesk(
     history === null ? new AtmClient(options) : new RecordedAtmClient(options, history),
   );

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertLessOrEqual, assertStringIncludes } from "@
 import { sleep } from "../../lib/base/clock.ts";
 import { type ErrorCode, TrilogError } from "../../lib/base/errors.ts";
 import { limits } from "../../lib/base/limits.ts";
-import { AtmClient } from "../../lib/atm/client.ts";
+import { AtmClient, SHORTEST_TIMEOUT_MS } from "../../lib/atm/client.ts";
 import { AtmDesk } from "../../lib/atm/desk.ts";
 import { decodeCommand, decodeQuestion, encodeAnswer } from "../../lib/atm/codec.ts";
 import { REQUEST_WINDOW } from "../../lib/replica/requests.ts";
@@ -414,5 +414,17 @@ Deno.test("an ATM is added and removed by a command; a removal whose answer was 
     ]
   ) {
     assertEquals(codeOf(await atm.type(bad)), "unknown_command", bad);
+  }
+});
+
+Deno.test("the time for an answer is what the client was given, shorter or longer", async () => {
+  for (const timeoutMs of [SHORTEST_TIMEOUT_MS, 12_000]) {
+    const clock = new VirtualClock();
+    const line = new Line(clock, always("hangs before"));
+    const client = new AtmClient({ backend: line, clock, unique: () => "u1", timeoutMs });
+    const startMs = clock.monotonicMs();
+    assertEquals(codeOf(await clock.settle(client.line("deposit alice 1"))), "outcome_unknown");
+    const tookMs = clock.monotonicMs() - startMs;
+    assert(tookMs > timeoutMs / 4 && tookMs <= timeoutMs, `${tookMs} of ${timeoutMs} ms`);
   }
 });
