@@ -6,6 +6,9 @@ const BEATS = "tests/replica/beats_test.ts";
 const CHECKPOINTS = "tests/replica/checkpoints_test.ts";
 const SNAPSHOTS = "tests/replica/snapshots_test.ts";
 const QUEUE = "tests/replica/write_queue_test.ts";
+const DIGEST = "tests/replica/digest_test.ts";
+const STATES = "tests/replica/stored_states_test.ts";
+const SERVICE = "tests/replica/group_service_test.ts";
 const SESSIONS = "tests/replica/sessions_test.ts";
 const HOST = "tests/replica/host_test.ts";
 
@@ -25,7 +28,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: "this.store.termAt(last.index) === last.term);",
     put: "(this.store.termAt(last.index) ?? last.term) === last.term);",
     breaks: "A checkpoint beyond the log's end is restored.",
-    killers: [CHECKPOINTS, SNAPSHOTS],
+    killers: [STATES],
   },
   {
     name: "checkpoint-of-an-uncommitted-membership",
@@ -33,7 +36,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: "      timeMs: at.timeMs,\n      membership: this.appliedMembership,",
     put: "      timeMs: at.timeMs,\n      membership: this.raft.membership,",
     breaks: "A checkpoint stores a membership that is in the log and not committed.",
-    killers: [CHECKPOINTS],
+    killers: [STATES],
   },
   {
     name: "applied-twice-after-a-restore",
@@ -114,7 +117,7 @@ export const replicaMutants: readonly Mutant[] = [
     put:
       "for (const message of held) this.send(message);\n    const result = this.writes.take(ready);",
     breaks: "Votes and acknowledgements leave before the sync that they promise.",
-    killers: [QUEUE, "tests/sim/seeds_test.ts"],
+    killers: [],
     seeds: [{ system: "kv", first: 1, count: 100 }],
   },
   {
@@ -128,7 +131,7 @@ export const replicaMutants: readonly Mutant[] = [
       }
     }`,
     breaks: "The sync of one group acknowledges what other groups have only written.",
-    killers: [HOST, "tests/sim/seeds_test.ts"],
+    killers: [HOST],
     seeds: [{ system: "atm", first: 1, count: 200 }, { system: "kv", first: 1, count: 200 }],
   },
   {
@@ -178,7 +181,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: "    if (digest === peer.followedDigest) return;\n    this.wakeGroups(peer.followed);\n",
     put: "",
     breaks: "A follower stays at rest although its leader's beat says that the group moved on.",
-    killers: [BEATS],
+    killers: [DIGEST],
   },
   {
     name: "digest-ignored-by-the-sender",
@@ -186,7 +189,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: "    if (digest === peer.ledDigest) return;\n    this.wakeGroups(peer.led);\n",
     put: "",
     breaks: "A leader stays at rest although its follower does not agree.",
-    killers: [BEATS],
+    killers: [DIGEST],
   },
   {
     name: "digests-ignored-by-both",
@@ -194,7 +197,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: "  return (hash ^ (hash >>> 15)) >>> 0;",
     put: "  return hash & 0;",
     breaks: "Beats say nothing about which groups are at rest.",
-    killers: [BEATS],
+    killers: [DIGEST],
   },
   {
     name: "rest-without-the-same-log",
@@ -291,7 +294,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: 'if (error.code !== "session_expired") throw error;',
     put: 'if (error.code !== "session_expired" && error.code !== "outcome_unknown") throw error;',
     breaks: "A command whose outcome is unknown is run again under another session.",
-    killers: ["tests/replica/node_test.ts"],
+    killers: [SERVICE],
   },
   {
     name: "unknown-outcome-called-certain",
@@ -299,7 +302,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: "mayHaveHappened ||= error.outcomeUnknown;",
     put: "mayHaveHappened = false;",
     breaks: "A command that may have happened is reported as certainly not done.",
-    killers: ["tests/replica/node_test.ts"],
+    killers: [SERVICE],
   },
   {
     name: "window-without-bound",

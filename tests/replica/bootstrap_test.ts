@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { TrilogError } from "../../lib/base/errors.ts";
 import { createLogger } from "../../lib/base/logger.ts";
 import type { Packable } from "../../lib/base/msgpack.ts";
@@ -162,6 +162,25 @@ Deno.test("nobody founds while one of --peers is missing", async () => {
   assert(world.all.every(({ store }) => !store.isMember() && store.founding() === null));
   world.start("a3");
   await world.until("all are members", () => world.all.every(({ store }) => store.isMember()));
+});
+
+Deno.test("a member refuses to prepare another founding, and so does a node that is not in it", async () => {
+  const world = new World();
+  for (const { name } of PEERS) world.start(name);
+  await world.until("all are members", () => world.all.every(({ store }) => store.isMember()));
+  const { bootstrap, store } = world.members.get("a2")!;
+  const before = store.founding();
+  const foundingOf = (voter: string) => {
+    const nodes = { [voter]: { name: "a2", address: "a2:1" } };
+    return ["another", encodeMembership({ ...NOBODY, voters: [voter], nodes })];
+  };
+  const refusal = (node: Bootstrap, voter: string) =>
+    (assertThrows(() => node.prepare(foundingOf(voter)), TrilogError) as TrilogError).code;
+  assertEquals(refusal(bootstrap, store.replicaId), "wrong_cluster");
+  assertEquals([store.founding(), store.cluster], [before, "cluster1"]);
+  const blank = new World().start("a1");
+  assertEquals(refusal(blank.bootstrap, "somebody-else"), "invalid_membership");
+  assertEquals(blank.store.founding(), null);
 });
 
 Deno.test("nodes whose --peers differ found nothing, and each says why", async () => {
