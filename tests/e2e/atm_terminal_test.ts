@@ -70,7 +70,7 @@ Deno.test({
       await person.press("withdraw alice 1\x15deposit alice 0.25\r");
       await person.sees("alice 10.25\r\n");
       await person.press("help\r");
-      await person.sees("transfer FROM TO AMOUNT   move money");
+      await person.sees("move money between two accounts");
       await person.press("\x04");
       // A failed command is no failure of somebody who saw it and went on.
       assertEquals(await person.leaves(), 0);
