@@ -25,6 +25,7 @@ const flags = {
   faults: { type: "list", help: "only these kinds of faults" },
   system: { type: "choice", choices: SYSTEMS, default: "atm", help: "what is simulated" },
   trace: { type: "path", help: "write every event of the run to this file (one run only)" },
+  tla: { type: "path", help: "write the first group as a trace of the Raft specification" },
 } as const;
 
 type SimContext = Context<typeof flags>;
@@ -51,25 +52,27 @@ export const command = defineCommand({
     ...listed(FAULT_KINDS),
     "Kinds of cluster:",
     ...listed(DEPLOYMENT_FAULT_KINDS),
+    "",
+    "--tla writes the variables of raft.tla (currentTerm, votedFor, state, commitIndex, log)",
+    "after each step, one JSON object a line; only faults that keep the members happen then.",
   ].join("\n"),
   examples: [
     "trilog sim --seed 7",
     "trilog sim --seed 1 --runs 200 --faults power,partition",
     "trilog sim --seed 3 --system queue",
+    "trilog sim --seed 3 --tla raft.jsonl",
     "trilog sim --seed 1 --runs 50 --system cluster",
   ],
   flags,
   async run(context) {
-    const { seed, runs, trace } = context.flags;
-    if (trace !== undefined && runs > 1) {
-      throw new TrilogError("usage", "Cannot write a trace: --trace goes with one run");
+    const { seed, runs, trace, tla } = context.flags;
+    if ((trace !== undefined || tla !== undefined) && runs > 1) {
+      throw new TrilogError("usage", "Cannot write a trace: --trace and --tla go with one run");
     }
     const overrides = overridesOf(context);
     for (let at = seed; at < seed + runs; at += 1) {
       if (!context.json) await context.terminal.print(`seed ${at}`);
-      const result = trace === undefined
-        ? await simulate(at, overrides)
-        : await traced(at, overrides, trace);
+      const result = await traced(at, overrides, { trace, tla });
       await print(context, result);
       if (!context.json) {
         if (result.outcome !== "ok") await explain(context, result, overrides);
@@ -92,22 +95,65 @@ function listed(words: readonly string[]): string[] {
   return lines;
 }
 
+/**
+ * Faults that never make a group change its members: the published specification of Raft has no
+ * change of members.
+ */
+const MEMBERS_STAY: readonly AnyFaultKind[] = [
+  "crash",
+  "power",
+  "pause",
+  "partition",
+  "clog",
+  "clock",
+  "slow_disk",
+  "disk_full",
+  "sync_error",
+  "transfer",
+  "starve",
+  "reads",
+];
+
 function overridesOf({ flags }: SimContext): SimOverrides {
-  const { system } = flags;
-  if (flags.faults === undefined) return { options: { system } };
-  const kinds = flags.faults.map((name) => {
-    const kind = KINDS.find((kind) => kind === name);
-    if (kind !== undefined) return kind;
-    throw new TrilogError("usage", `Cannot simulate fault ${name}: no such kind of fault`);
-  });
+  const { system, faults, tla } = flags;
+  if (tla !== undefined && system === "cluster") {
+    throw new TrilogError(
+      "usage",
+      "Cannot write --tla of system cluster: its groups change members",
+    );
+  }
+  if (faults === undefined && tla === undefined) return { options: { system } };
+  const kinds = faults === undefined ? MEMBERS_STAY : faults.map(kindOf);
+  const changing = kinds.find((kind) => !MEMBERS_STAY.includes(kind));
+  if (tla !== undefined && changing !== undefined) {
+    throw new TrilogError("usage", `Cannot write --tla: fault ${changing} may change members`);
+  }
   return { options: { system, kinds } };
 }
 
-async function traced(seed: number, overrides: SimOverrides, path: string): Promise<SimResult> {
-  const lines: string[] = [];
-  const onEvent = (atMs: number, label: string) => lines.push(`${atMs.toFixed(3)} ${label}\n`);
-  const result = await simulate(seed, { ...overrides, onEvent });
-  await Deno.writeTextFile(path, lines.join(""));
+function kindOf(name: string): AnyFaultKind {
+  const kind = KINDS.find((kind) => kind === name);
+  if (kind !== undefined) return kind;
+  throw new TrilogError("usage", `Cannot simulate fault ${name}: no such kind of fault`);
+}
+
+/** Runs a seed and writes the traces that are asked for. */
+async function traced(
+  seed: number,
+  overrides: SimOverrides,
+  { trace, tla }: { readonly trace: string | undefined; readonly tla: string | undefined },
+): Promise<SimResult> {
+  const events: string[] = [];
+  const steps: string[] = [];
+  const onEvent = (atMs: number, label: string) => events.push(`${atMs.toFixed(3)} ${label}\n`);
+  const onTla = (line: string) => steps.push(`${line}\n`);
+  const result = await simulate(seed, {
+    ...overrides,
+    ...(trace === undefined ? {} : { onEvent }),
+    ...(tla === undefined ? {} : { onTla }),
+  });
+  if (trace !== undefined) await Deno.writeTextFile(trace, events.join(""));
+  if (tla !== undefined) await Deno.writeTextFile(tla, steps.join(""));
   return result;
 }
 

@@ -11,6 +11,7 @@ import { SimProcess } from "./process.ts";
 import type { Scheduler } from "./scheduler.ts";
 import type { Operations, SimClient, System } from "./system.ts";
 import { newSystem } from "./systems.ts";
+import { TlaTrace, type TlaWriter } from "./tla_trace.ts";
 
 /** Virtual time that a healed cluster has to do what is asked of it. */
 const PROGRESS_MS = 60_000;
@@ -37,6 +38,13 @@ export class GroupSimulation {
       const process = new SimProcess(this.scheduler, `c${at + 1}`);
       return this.system.newClient(process, random.fork(), this.cluster);
     });
+  }
+
+  /** Writes the run of the first group as a trace of the Raft specification; before {@link run}. */
+  writeTla(write: TlaWriter): void {
+    const servers = this.cluster.nodes.map(({ id }) => id);
+    const trace = new TlaTrace(write, () => this.scheduler.nowMs, servers);
+    this.cluster.groups[0].oracle.onFollow = (replica) => trace.follow(replica);
   }
 
   async run(): Promise<void> {

@@ -54,6 +54,8 @@ export class GroupOracle {
 
   /** Highest index that any replica has applied. */
   highest: Index = 0;
+  /** Shown every replica that is opened, after the group's invariants. */
+  onFollow: ((replica: Replica) => void) | null = null;
 
   /** Throws what an observer inside a process noticed; it could not throw there. */
   throwIfBroken(): void {
@@ -113,6 +115,7 @@ export class GroupOracle {
       if (input.kind !== "compacted") return;
       this.guard(() => this.invariants.compacted(id, input.snapshot.last));
     };
+    this.onFollow?.(replica);
   }
 
   /** A vote or an acknowledgement leaves a node: it cannot be taken back. */

@@ -25,6 +25,7 @@ import { NoProgress, type SimResult } from "./outcome.ts";
 import { Rejections } from "./rejections.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { Operations } from "./system.ts";
+import type { TlaWriter } from "./tla_trace.ts";
 
 export type { SimResult } from "./outcome.ts";
 
@@ -43,6 +44,8 @@ export interface SimOverrides {
   readonly faults?: readonly AnyFault[];
   /** Told of every event: its virtual time and what it is. */
   readonly onEvent?: (atMs: number, label: string) => void;
+  /** Takes the run of the first group as a trace of the Raft specification; not of `cluster`. */
+  readonly onTla?: TlaWriter;
 }
 
 /** What a seed decides before anything runs, as far as all systems have it. */
@@ -56,6 +59,7 @@ export interface Plan {
 }
 
 interface Simulation {
+  writeTla?(write: TlaWriter): void;
   run(): Promise<void>;
   readonly faultsFired: Record<string, number>;
   readonly operations: Operations;
@@ -104,6 +108,7 @@ export async function simulate(seed: number, overrides: SimOverrides = {}): Prom
   const plan = planOf(seed, overrides);
   const { scheduler, simulation } = plan.start(plan.faults);
   scheduler.onEvent = overrides.onEvent ?? null;
+  if (overrides.onTla !== undefined) simulation.writeTla?.(overrides.onTla);
   const result = (outcome: SimResult["outcome"], detail: string): SimResult => ({
     seed,
     outcome,
