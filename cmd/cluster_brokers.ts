@@ -14,6 +14,9 @@ import { counted } from "../lib/cli/units.ts";
 import { type Ask, newRequestId, withManagers } from "./managers_client.ts";
 import { waitUntilDone } from "./progress_line.ts";
 
+/** A broker that was just drained deletes its former replicas within this time. */
+const DELETING_MS = 15_000;
+
 const brokerArgument = {
   broker: { help: "name of the broker, such as b1", completion: "broker" },
 } as const;
@@ -62,7 +65,7 @@ export const remove = defineCommand({
   flags: { ...bootstrapFlags, ...securityFlags },
   run: ({ flags, args: { broker }, json, terminal }) =>
     withManagers(flags, async (ask) => {
-      await ask(removeBrokerMethod, { requestId: newRequestId(), broker });
+      await ask(removeBrokerMethod, { requestId: newRequestId(), broker }, DELETING_MS);
       const state = "removed";
       await terminal.print(json ? JSON.stringify({ broker, state }) : `${broker} is ${state}`);
       return exitStatus.done;

@@ -124,8 +124,9 @@ function refuseHolder(state: MetadataView, broker: Broker): void {
   const deleting = [...state.tombstones.values()]
     .filter(({ replicaId }) => replicaId === broker.replicaId).length;
   if (deleting === 0 || !broker.alive) return;
+  // The deletion ends within a few heartbeats; clients repeat the request until then.
   throw new TrilogError(
-    "invalid_argument",
+    "membership_change_in_progress",
     `Cannot remove broker ${broker.id}: it is still deleting ${deleting} former replicas`,
   );
 }

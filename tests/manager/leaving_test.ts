@@ -6,6 +6,7 @@ import { drain, held, removeBroker } from "../../lib/manager/drains.ts";
 import { leap } from "../../lib/manager/leaps.ts";
 import { MetadataMachine } from "../../lib/manager/metadata.ts";
 import { place } from "../../lib/manager/moves.ts";
+import { deleteTopic } from "../../lib/manager/topics.ts";
 import { recover } from "../../lib/manager/recoveries.ts";
 import { assignmentsView } from "../../lib/manager/views.ts";
 import { type Cluster, clusterOf } from "./fixture.ts";
@@ -102,6 +103,14 @@ Deno.test("a broker with replicas is not removed, one without is never admitted 
   assertEquals(refusal(() => cluster.register("other", "r-b4")), "superseded");
   cluster.register("b4", "another-identity");
   assertEquals(assignmentsView(cluster.machine.state, "r-b1").superseded, ["r-b4"]);
+});
+
+Deno.test("a broker that still deletes former replicas is removed by a repeat of the request", () => {
+  const cluster = reported(4);
+  cluster.run(deleteTopic, { name: "t" });
+  const remove = () => cluster.run(removeBroker, { broker: "b1" });
+  assertEquals(assertThrows(remove, TrilogError).retryable, true);
+  assertEquals(cluster.machine.state.brokers.has("b1"), true);
 });
 
 Deno.test("a partition is recovered only without a majority, from a living replica of its epoch", () => {
