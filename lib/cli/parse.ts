@@ -209,7 +209,7 @@ function positionalValues(
   if (at < words.length) {
     const hint = command.words === undefined
       ? ""
-      : `; ${command.words} comes after --: -- ${words.slice(at).join(" ")}`;
+      : `; a command comes after --: -- ${words.slice(at).join(" ")}`;
     const state = `${quoted(words[at])} is one word too many${hint}`;
     throw usageError(`Cannot run ${command.name}: ${state}`);
   }
