@@ -269,3 +269,18 @@ Deno.test("--connect with several ATMs goes to the next when one is gone", async
     assertEquals(jsonLines(stdout).map(({ balance }) => balance), ["2.00", "2.00"]);
   });
 });
+
+Deno.test("bench atm empties its accounts, and its record is a linearizable history", async () => {
+  await withHarness(async (harness) => {
+    const { address } = await single(harness);
+    const path = `${harness.temporaryDirectory()}/history.jsonl`;
+    const words = ["bench", "atm", "--connect", address, "--messages", "100", "--in-flight", "4"];
+    const { code, stderr } = await harness.run([...words, "--record", path]);
+    assertEquals(code, 0, stderr);
+    const listed = await harness.run(["atm", "--connect", address, "--json", "--", "accounts"]);
+    const [{ accounts }] = jsonLines(listed.stdout) as { accounts: { balance: string }[] }[];
+    assertEquals(new Set(accounts.map(({ balance }) => balance)), new Set(["0.00"]));
+    const judged = await harness.run(["check", path, "--model", "bank"]);
+    assertEquals(judged.code, 0, judged.stdout + judged.stderr);
+  });
+});

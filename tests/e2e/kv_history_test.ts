@@ -98,6 +98,22 @@ for (const [how, flags] of [["under a lease", LEASED], ["by read index", []]] as
   });
 }
 
+Deno.test("bench kv deletes its keys, and its record is a linearizable history", async () => {
+  await withHarness(async (harness) => {
+    const cluster = await KvCluster.start(harness, 1);
+    await cluster.leader();
+    const path = join(harness.temporaryDirectory(), "history.jsonl");
+    const { address } = cluster.nodes[0];
+    const words = ["bench", "kv", "--connect", address, "--messages", "300", "--json"];
+    const { code, stdout, stderr } = await harness.run([...words, "--record", path]);
+    assertEquals([code, JSON.parse(stdout).setPerSecond > 0], [0, true], stderr);
+    assertEquals((await cluster.done(["k1"], "list")).entries, []);
+    // 300 sets, 300 gets and 300 deletions, each with its answer.
+    assertEquals(Deno.readTextFileSync(path).trim().split("\n").length, 1_800);
+    await judged(harness, path);
+  });
+});
+
 Deno.test("the checker would tell an old value", async () => {
   await withHarness(async (harness) => {
     const events = [
