@@ -117,8 +117,10 @@ const failover = defineCommand({
     runs: { type: "integer", min: 1, max: 100, default: "5", help: "leaders to kill" },
     basePort: { type: "integer", min: 1_024, max: 65_000, default: "19000", help: "as of `up`" },
   },
-  async run({ flags, json, terminal }) {
-    const gaps = await measureFailover(flags.basePort, flags.runs, terminal);
+  interruption: "graceful",
+  async run({ flags, json, terminal, signal }) {
+    const gaps = await measureFailover(flags.basePort, flags.runs, terminal, signal);
+    if (gaps === null) return exitStatus.interrupted;
     return await printFigures(terminal, json, {
       runs: gaps.count,
       p50Ms: rounded(gaps.quantile(0.5)),

@@ -1,5 +1,6 @@
 /** Kills leaders of a cluster of its own and measures how long nothing is acknowledged. */
 
+import { unlessAborted } from "../lib/base/abort.ts";
 import { utf8 } from "../lib/base/bytes.ts";
 import { sleep } from "../lib/base/clock.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
@@ -13,20 +14,37 @@ const TOPIC = "failover";
 const SETTLE_MS = 1_500;
 const WATCH_MS = 3_000;
 
-/** Gaps in milliseconds, one a kill; a killed broker is started again before the next. */
+/**
+ * Gaps in milliseconds, one a kill; a killed broker is started again before the next. Null where
+ * the signal ended it. The cluster and its files are gone afterwards.
+ */
 export async function measureFailover(
   basePort: number,
   runs: number,
   terminal: Terminal,
-): Promise<Samples> {
+  signal: AbortSignal,
+): Promise<Samples | null> {
   const data = Deno.makeTempDirSync({ prefix: "trilog-bench-" });
   const plan = planCluster({ data, managers: 3, brokers: 3, basePort }, {});
   const cluster = new LocalCluster(terminal, true);
-  const gaps = new Samples(runs);
   try {
-    await cluster.start([...plan.managers, ...plan.brokers]);
-    await whenReady(plan, "");
-    const client = await Client.connect({ bootstrap: plan.bootstrap });
+    return await unlessAborted(gapsOfKills(cluster, plan, runs, terminal), signal);
+  } finally {
+    await cluster.stop();
+    Deno.removeSync(data, { recursive: true });
+  }
+}
+
+async function gapsOfKills(
+  cluster: LocalCluster,
+  plan: Plan,
+  runs: number,
+  terminal: Terminal,
+): Promise<Samples> {
+  await cluster.start([...plan.managers, ...plan.brokers]);
+  await whenReady(plan, "");
+  const client = await Client.connect({ bootstrap: plan.bootstrap });
+  try {
     const request = {
       requestId: client.newRequestId(),
       name: TOPIC,
@@ -34,17 +52,16 @@ export async function measureFailover(
       settings: { retentionBytes: 0, retentionMs: 0 },
     };
     await client.managers.request(createTopicMethod, request, WATCH_MS);
+    const gaps = new Samples(runs);
     for (let run = 1; run <= runs; run += 1) {
       const gapMs = await gapOfOneKill(client, cluster, plan);
       printError(terminal, `kill ${run} of ${runs}: ${gapMs.toFixed(0)} ms`);
       gaps.add(gapMs);
       await whenReady(plan, "");
     }
-    client.close();
     return gaps;
   } finally {
-    await cluster.stop();
-    Deno.removeSync(data, { recursive: true });
+    client.close();
   }
 }
 
