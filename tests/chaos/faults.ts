@@ -29,6 +29,7 @@ type Begin = (fleet: Fleet, dice: Dice, victim: Server) => Promise<Lasting> | La
 
 export const FAULTS: Readonly<Record<FaultName, Begin>> = {
   "kill": kill,
+  "power": power,
   "pause": pause,
   "partition": partition,
   "one-way": oneWay,
@@ -52,6 +53,34 @@ async function kill(fleet: Fleet, dice: Dice, victim: Server): Promise<Lasting> 
       for (const server of servers) fleet.restart(server);
       await Promise.all(servers.map((server) => fleet.listening(server)));
       return true;
+    },
+  };
+}
+
+/** So much longer a sync takes before the power goes: there is always something not synced. */
+const SYNC_BEFORE_POWER_LOSS_MS = 300;
+
+/**
+ * The disks become slow, and then the power of all servers goes at one moment, with everything that
+ * they have not synced.
+ */
+function power(fleet: Fleet, _: Dice, __: Server): Lasting {
+  const servers = fleet.servers.filter(({ busy }) => !busy);
+  for (const server of servers) shimOf(server).set("syncDelayMs", SYNC_BEFORE_POWER_LOSS_MS);
+  return {
+    what: `the power of ${namesOf(servers)} is about to go`,
+    servers,
+    async end() {
+      await Promise.all(servers.map((server) => fleet.kill(server)));
+      let lost = 0;
+      for (const server of servers) {
+        const shim = shimOf(server);
+        shim.set("syncDelayMs", 0);
+        lost += shim.losePower();
+        fleet.restart(server);
+      }
+      await Promise.all(servers.map((server) => fleet.listening(server)));
+      return lost > 0;
     },
   };
 }

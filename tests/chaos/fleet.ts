@@ -31,7 +31,7 @@ export interface Server extends Place {
   busy: boolean;
 }
 
-const SHIM_FAULTS: readonly FaultName[] = ["slow-disk", "io-error", "clock"];
+const SHIM_FAULTS: readonly FaultName[] = ["slow-disk", "io-error", "clock", "power"];
 
 export class Fleet {
   readonly links = new Links();
@@ -168,7 +168,9 @@ export class Fleet {
 
   private control({ name, data }: Place): ShimControl | null {
     if (this.library === null) return null;
-    const shim = new ShimControl(this.library, join(this.root, `${name}.control`), data);
+    const shadow = this.faults.includes("power") ? join(this.root, `${name}.synced`) : null;
+    const control = join(this.root, `${name}.control`);
+    const shim = new ShimControl(this.library, control, data, shadow);
     this.harness.defer(() => shim.close());
     return shim;
   }

@@ -4,6 +4,7 @@ import { parseArgs } from "@std/cli/parse-args";
 
 export const FAULT_NAMES = [
   "kill",
+  "power",
   "pause",
   "partition",
   "one-way",

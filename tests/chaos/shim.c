@@ -5,18 +5,24 @@
  * test writes what is to happen, the library counts what did. Only files below the directory
  * CHAOS_DATA have a bad disk, so that sockets, pipes and the program itself are never touched.
  * Without CHAOS_CONTROL every call passes through unchanged.
+ *
+ * With CHAOS_SHADOW, each successful sync of a file below CHAOS_DATA leaves a copy of what it made
+ * durable in that directory, named by the file's inode and birth. After a power loss, a file holds
+ * that copy and nothing more: the page cache, which survives a kill -9, must not.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -47,6 +53,9 @@ enum {
 
 static _Atomic int64_t *words;
 static char data[PATH_MAX];
+static const char *shadow;
+/* One sync at a time, so that an older copy never takes the place of a newer one. */
+static pthread_mutex_t syncing = PTHREAD_MUTEX_INITIALIZER;
 static size_t data_length;
 
 static ssize_t (*real_read)(int, void *, size_t);
@@ -66,6 +75,7 @@ __attribute__((constructor)) static void prepare(void) {
   const char *control = getenv("CHAOS_CONTROL");
   const char *directory = getenv("CHAOS_DATA");
   if (control == NULL || directory == NULL || realpath(directory, data) == NULL) return;
+  shadow = getenv("CHAOS_SHADOW");
   data_length = strlen(data);
   int file = open(control, O_RDWR | O_CLOEXEC);
   if (file < 0) return;
@@ -150,15 +160,55 @@ static int before_sync(int file) {
   return -1;
 }
 
-int fsync(int file) {
-  if (before_sync(file) < 0) return -1;
+/* Copies what a file holds now into `path`; 0 where that worked. */
+static int copy_to(int file, const char *path) {
+  char own[64], part[65536];
+  snprintf(own, sizeof own, "/proc/self/fd/%d", file);
+  int from = open(own, O_RDONLY | O_CLOEXEC);
+  int to = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  ssize_t length = -1;
+  while (from >= 0 && to >= 0 && (length = syscall(SYS_read, from, part, sizeof part)) > 0) {
+    if (syscall(SYS_write, to, part, length) != length) {
+      length = -1;
+      break;
+    }
+  }
+  if (from >= 0) close(from);
+  if (to >= 0) close(to);
+  return length == 0 ? 0 : -1;
+}
+
+/* Syncs a file and keeps what that made durable: what was in it before the sync began. */
+static int shadowed(int file, int (*sync)(int)) {
+  char copy[PATH_MAX], kept[PATH_MAX];
+  struct statx seen;
+  if (shadow == NULL || !is_data(file) ||
+      statx(file, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME | STATX_TYPE, &seen) != 0 ||
+      !S_ISREG(seen.stx_mode)) {
+    return sync(file);
+  }
+  long long born = seen.stx_btime.tv_sec * 1000LL + seen.stx_btime.tv_nsec / 1000000;
+  snprintf(kept, sizeof kept, "%s/%llu-%lld", shadow, (unsigned long long)seen.stx_ino, born);
+  snprintf(copy, sizeof copy, "%s/copy", shadow);
+  pthread_mutex_lock(&syncing);
+  int copied = copy_to(file, copy);
+  int result = sync(file);
+  if (result == 0 && copied == 0) rename(copy, kept);
+  pthread_mutex_unlock(&syncing);
+  return result;
+}
+
+static int bare_fsync(int file) {
   return real_fsync != NULL ? real_fsync(file) : (int)syscall(SYS_fsync, file);
 }
 
-int fdatasync(int file) {
-  if (before_sync(file) < 0) return -1;
+static int bare_fdatasync(int file) {
   return real_fdatasync != NULL ? real_fdatasync(file) : (int)syscall(SYS_fdatasync, file);
 }
+
+int fsync(int file) { return before_sync(file) < 0 ? -1 : shadowed(file, bare_fsync); }
+
+int fdatasync(int file) { return before_sync(file) < 0 ? -1 : shadowed(file, bare_fdatasync); }
 
 /* The word by which a clock is off, or -1 for a clock that is left alone. */
 static int offset_of(clockid_t clock) {

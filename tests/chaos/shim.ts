@@ -1,5 +1,6 @@
 /** The preloaded library `shim.c`: compiled on the spot, and steered by a file in shared memory. */
 
+import { existsSync, walkSync } from "@std/fs";
 import { join } from "@std/path";
 
 /** The words that say what is to happen, and those that count what did; see `shim.c`. */
@@ -53,15 +54,38 @@ export class ShimControl {
     private readonly library: string,
     private readonly path: string,
     private readonly data: string,
+    /** Where copies of what was synced are kept; null: nowhere. */
+    private readonly shadow: string | null = null,
   ) {
+    if (shadow !== null) Deno.mkdirSync(shadow);
     this.file = Deno.openSync(path, { read: true, write: true, createNew: true });
     this.file.truncateSync(COUNT * WORD_BYTES);
   }
 
   /** Words before a command that run it under the library. */
   get prefix(): string[] {
-    const { library, path, data } = this;
-    return ["env", `LD_PRELOAD=${library}`, `CHAOS_CONTROL=${path}`, `CHAOS_DATA=${data}`];
+    const { library, path, data, shadow } = this;
+    const kept = shadow === null ? [] : [`CHAOS_SHADOW=${shadow}`];
+    return ["env", `LD_PRELOAD=${library}`, `CHAOS_CONTROL=${path}`, `CHAOS_DATA=${data}`, ...kept];
+  }
+
+  /**
+   * The power went while the process was killed: every file holds what was last synced of it, and
+   * nothing where that never was. Names stay as they are. Gives the number of bytes that are gone.
+   */
+  losePower(): number {
+    if (this.shadow === null) throw new Error(`${this.path}: no copies of what was synced`);
+    let lost = 0;
+    for (const { path, isFile } of [...walkSync(this.data)]) {
+      if (!isFile) continue;
+      const { ino, birthtime } = Deno.statSync(path);
+      const kept = join(this.shadow, `${ino}-${birthtime?.getTime() ?? 0}`);
+      const before = Deno.readFileSync(path);
+      const after = existsSync(kept) ? Deno.readFileSync(kept) : new Uint8Array(0);
+      Deno.writeFileSync(path, after);
+      lost += Math.max(0, before.length - after.length);
+    }
+    return lost;
   }
 
   set(word: Word, value: number): void {

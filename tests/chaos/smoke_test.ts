@@ -1,8 +1,15 @@
 /** That the chaos runs can fail: a short real one, and everything that a check has to refuse. */
 
-import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { type Harness, withHarness } from "../e2e/harness.ts";
 import { auditMoney, TOTAL_CENTS } from "./bank.ts";
+import { controlBuild } from "./control.ts";
 import { Dice } from "./dice.ts";
 import { checkLinearizable, type Event, textOf } from "./history.ts";
 import { auditLog, type Message } from "./queue_audit.ts";
@@ -13,7 +20,7 @@ import { type FaultName, readSettings, type Settings, wordsOf } from "./settings
 const ignore = Deno.args.length > 0;
 
 const SHORT: Settings = {
-  faults: ["kill", "one-way", "io-error"],
+  faults: ["kill", "one-way", "io-error", "power"],
   seed: 1,
   durationMs: 6_000,
   nodes: 3,
@@ -34,6 +41,32 @@ Deno.test({
       const inDebt = withAnswer(events, "accounts", { p1: "-1.00", p2: "5001.00" });
       assertThrows(() => auditMoney(inDebt, TOTAL_CENTS), Error, "or a debt");
     });
+  },
+});
+
+const POWER: Settings = { ...SHORT, faults: ["power"], durationMs: 2_500 };
+
+Deno.test({
+  name: "a build that acknowledges before its sync is caught by a power loss",
+  ignore,
+  async fn() {
+    const directory = Deno.makeTempDirSync({ prefix: "trilog-control-" });
+    const told: string[] = [];
+    try {
+      const control = controlBuild(directory, "lib/storage/segment_log.ts", {
+        line: "    this.orPoison(() => active.segment.file.syncNow());",
+        becomes: "    active.segment.file.sync().catch(() => {});",
+      });
+      const run = (harness: Harness) =>
+        runWorkload(harness, "bank", POWER, (line) => told.push(line)).then(() => {});
+      const { message } = await assertRejects(() => withHarness(run, control), Error);
+      if (told.some((line) => line.startsWith("power is SKIPPED"))) return;
+      assertMatch(message, /not linearizable|cents in all/);
+    } finally {
+      for (const line of told) console.log(line);
+      const kept = told.map((line) => / kept in (.+)$/.exec(line)?.[1]).filter((path) => path);
+      for (const path of [directory, ...kept]) Deno.removeSync(path!, { recursive: true });
+    }
   },
 });
 

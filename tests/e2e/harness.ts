@@ -298,9 +298,15 @@ export class Harness {
   }
 }
 
-/** Runs a test with a harness of its own, and stops and removes all of it afterwards. */
-export async function withHarness(test: (harness: Harness) => Promise<void>): Promise<void> {
-  const harness = new Harness(await binary());
+/**
+ * Runs a test with a harness of its own, and stops and removes all of it afterwards. `program`: what
+ * runs as `trilog`; the single file by default.
+ */
+export async function withHarness(
+  test: (harness: Harness) => Promise<void>,
+  program?: string,
+): Promise<void> {
+  const harness = new Harness(program ?? await binary());
   try {
     await test(harness);
   } finally {
