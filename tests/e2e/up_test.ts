@@ -123,3 +123,35 @@ Deno.test("up prints a table and the word ready; a second one on its ports names
     assertEquals(await running.terminate(), 0);
   });
 });
+
+/** Process whose command line holds `text`, or null. */
+function processWith(text: string): number | null {
+  for (const { name } of Deno.readDirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const words = Deno.readTextFileSync(`/proc/${name}/cmdline`).split("\0").join(" ");
+      if (words.includes(text)) return Number(name);
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  return null;
+}
+
+Deno.test({
+  name: "up says which server it waits for while that one does not start",
+  ignore: Deno.build.os !== "linux",
+  fn: () =>
+    withHarness(async (harness) => {
+      const base = portBlock();
+      const flags = ["--data", harness.temporaryDirectory(), "--base-port", String(base)];
+      const running = harness.start("up", ...flags);
+      const b3 = `--id b3 --listen 127.0.0.1:${base + 103}`;
+      const pid = await eventually("b3's process", () => processWith(b3));
+      Deno.kill(pid, "SIGSTOP");
+      await running.line("stderr", /^waiting: (b3|.* and b3) not (listening|registered) yet$/);
+      Deno.kill(pid, "SIGCONT");
+      await running.line("stdout", /^ready$/, { patienceMs: 60_000 });
+      assertEquals(await running.terminate(), 0);
+    }),
+});
