@@ -158,7 +158,9 @@ async function watchStatus(
     const look = lookAt(ask, shownWidth(terminal));
     let seen = await within(WATCH_MS, look, signal);
     while (seen === null && !signal.aborted) {
-      const lines = [`${silence()}; the state before that:`, "", ...known];
+      const lines = known.length === 0
+        ? [silence()]
+        : [`${silence()}; the state before that:`, "", ...known];
       if (terminal.stdoutIsTerminal && !json) await show(screen(lines, terminal));
       seen = await within(WATCH_MS, look, signal);
     }
