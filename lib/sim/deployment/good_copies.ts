@@ -77,10 +77,21 @@ export class GoodCopies {
   }
 
   private mayLose(group: string): number {
-    const replicas = group === METADATA_GROUP
-      ? this.deployment.options.managers
-      : limits.partitionReplicas;
-    return Math.floor((replicas - 1) / 2);
+    return Math.floor((this.voters(group) - 1) / 2);
+  }
+
+  /** How many replicas of a group vote, as far as that is certain: of a recovered one, at first one. */
+  private voters(group: string): number {
+    const { options, metadata } = this.deployment;
+    if (group === METADATA_GROUP) return options.managers;
+    const placed = metadata?.partitionOf(group.slice(0, group.lastIndexOf("@")));
+    const partition = placed?.topic.partitions[placed.partition];
+    const led = this.deployment.leader(group)?.replica.raft.membership.voters;
+    const recorded = partition === undefined || partition.voters.length === 0
+      ? partition?.founders
+      : partition.voters;
+    const counts = [recorded, led].flatMap((voters) => voters === undefined ? [] : voters.length);
+    return Math.min(limits.partitionReplicas, ...counts);
   }
 
   private isRepaired({ machine, group, lives, replicaId }: Damage): boolean {
