@@ -1,9 +1,20 @@
 /** What only a log in segments has: rolls, starts of segments, quick opening, reads across files. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { TrilogError } from "../../lib/base/errors.ts";
+import { openSegmentLog } from "../../lib/storage/segment_log.ts";
 import { SegmentSize } from "../../lib/storage/segment_size.ts";
 import type { LogStore } from "../../lib/storage/store.ts";
-import { allEntries, command, commands, directory, openLog, storeSnapshot } from "./fixtures.ts";
+import {
+  allEntries,
+  command,
+  commands,
+  directory,
+  founders,
+  identity,
+  openLog,
+  storeSnapshot,
+} from "./fixtures.ts";
 import { JournalDisk } from "./journal_disk.ts";
 
 const segmentBytes = 1_000;
@@ -144,4 +155,20 @@ Deno.test("segments are small on a small disk and under a small limit, and no sm
   size.measure(8 * MIB);
   assertEquals(size.bytes, 3 * MIB, "what the log has counts as room");
   assertEquals(new SegmentSize(disk, 1_000, 0).bytes, 1_000);
+});
+
+Deno.test("the log of another replica of the same group is refused, and left as it is", () => {
+  const disk = new JournalDisk();
+  const open = (replica: string) =>
+    openSegmentLog(disk, {
+      identity: { ...identity, replica },
+      directory,
+      bootstrap: founders,
+      segmentBytes,
+    });
+  const log = open("r1");
+  log.append(null, commands(1, 3, 1));
+  log.close();
+  assertThrows(() => open("r2"), TrilogError, "it belongs to replica r1, not to r2");
+  assertEquals(allEntries(open("r1")), commands(1, 3, 1));
 });
