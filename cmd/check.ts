@@ -15,7 +15,7 @@ import { pictureOf } from "../lib/check/picture.ts";
 import { defineCommand } from "../lib/cli/command.ts";
 import { exitStatus } from "../lib/cli/program.ts";
 import { printError } from "../lib/cli/terminal.ts";
-import { groupedNumber, roundedDuration, roundedSize } from "../lib/cli/units.ts";
+import { counted, roundedDuration, roundedSize } from "../lib/cli/units.ts";
 
 const STATUS: Readonly<Record<Verdict, number>> = {
   linearizable: exitStatus.done,
@@ -65,9 +65,10 @@ export const command = defineCommand({
     if (json) await terminal.print(JSON.stringify(reportObject(history, report, elapsedMs())));
     else {
       for (const line of explain(report)) await terminal.print(line);
+      await terminal.flush();
       printError(
         terminal,
-        `${groupedNumber(report.configurations)} configurations in ` +
+        `${counted(report.configurations, "configuration")} in ` +
           `${roundedDuration(elapsedMs())} and ${roundedSize(report.peakMemoryBytes)}`,
       );
     }

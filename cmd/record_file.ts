@@ -1,7 +1,7 @@
 /** The file that `--record` names: events of one or several processes, as `trilog check` reads them. */
 
 import { utf8 } from "../lib/base/bytes.ts";
-import { TrilogError } from "../lib/base/errors.ts";
+import { type ErrorCode, TrilogError } from "../lib/base/errors.ts";
 import { systemClock } from "../lib/base/system_clock.ts";
 import { randomIdentity } from "../lib/base/system_random.ts";
 import { jsonLine, Recorder } from "../lib/check/recorder.ts";
@@ -38,8 +38,9 @@ export class RecordFile {
   /** `program` is part of the clients' names, such as `kv`. */
   constructor(private readonly path: string, program: string) {
     this.prefix = `${program}-${randomIdentity()}`;
-    this.file = this.attempt(() => Deno.openSync(path, { append: true, create: true }));
-    this.recorder = new Recorder((event) => this.attempt(() => this.append(event)));
+    const open = () => Deno.openSync(path, { append: true, create: true });
+    this.file = this.attempt("usage", open);
+    this.recorder = new Recorder((event) => this.attempt("disk_failed", () => this.append(event)));
   }
 
   /** A name for a client that has nothing under way. */
@@ -64,13 +65,13 @@ export class RecordFile {
     }
   }
 
-  private attempt<T>(run: () => T): T {
+  private attempt<T>(code: ErrorCode, run: () => T): T {
     try {
       return run();
     } catch (thrown) {
       const state = thrown instanceof Error ? thrown.message : String(thrown);
       const message = `Cannot record in ${this.path}: ${state}`;
-      throw new TrilogError("unavailable", message, { cause: thrown });
+      throw new TrilogError(code, message, { cause: thrown });
     }
   }
 }
