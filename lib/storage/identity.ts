@@ -107,6 +107,7 @@ export function readIdentity(disk: Disk): Identity | null {
 export function openDataDirectory(disk: Disk, options: DataDirectoryOptions): DataDirectory {
   const lock = disk.lock(LOCK_FILE);
   try {
+    finishSetAside(disk);
     const found = readIdentity(disk);
     if (found !== null && found.name !== options.name) {
       throw new TrilogError(
@@ -125,25 +126,45 @@ export function openDataDirectory(disk: Disk, options: DataDirectoryOptions): Da
   }
 }
 
+/** In a directory `set-aside-<number>` while things are moved there. */
+const UNFINISHED_FILE = "unfinished";
+
 /**
  * Fences a directory after rot: moves all it holds into a directory `set-aside-<number>` inside
- * it, and opens it as that of a new, blank replica. The directory must not be open.
+ * it, and opens it as that of a new, blank replica. The directory must not be open. What a crash
+ * interrupts, the next {@link openDataDirectory} finishes.
  */
 export function setAside(disk: Disk, options: DataDirectoryOptions): DataDirectory {
   const lock = disk.lock(LOCK_FILE);
   try {
     const aside = nextSetAsideDirectory(disk);
     makeDurableDirectory(disk, aside);
-    for (const item of [IDENTITY_FILE, GROUPS_DIRECTORY]) {
-      if (disk.exists(item)) disk.rename(item, joinPath(aside, item));
-      disk.syncDirectory(aside);
-      disk.syncDirectory("");
-    }
+    disk.open(joinPath(aside, UNFINISHED_FILE), "create").close();
+    disk.syncDirectory(aside);
+    moveAside(disk, aside);
     return new DataDirectory(disk, lock, { ...newIdentity(options), startCounter: 1 });
   } catch (thrown) {
     lock.release();
     throw thrown;
   }
+}
+
+/** The identity goes first: without it no node starts on the groups. */
+function moveAside(disk: Disk, aside: string): void {
+  for (const item of [IDENTITY_FILE, GROUPS_DIRECTORY]) {
+    if (disk.exists(item)) disk.rename(item, joinPath(aside, item));
+    disk.syncDirectory(aside);
+    disk.syncDirectory("");
+  }
+  disk.remove(joinPath(aside, UNFINISHED_FILE));
+  disk.syncDirectory(aside);
+}
+
+/** Moves the groups after an identity that {@link setAside} has moved before a crash. */
+function finishSetAside(disk: Disk): void {
+  if (disk.exists(IDENTITY_FILE)) return;
+  const aside = disk.list("").findLast((name) => name.startsWith("set-aside-"));
+  if (aside !== undefined && disk.exists(joinPath(aside, UNFINISHED_FILE))) moveAside(disk, aside);
 }
 
 /** Number of the last start: a damaged `starts` counts for nothing, and the next start mends it. */

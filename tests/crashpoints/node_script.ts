@@ -140,5 +140,6 @@ async function play(plan: CrashPlan): Promise<CrashWorld> {
     if (!(thrown instanceof Crashed)) throw thrown;
   }
   await world.proveWhole();
+  assert(world.replaced.size === 0, "no start needed an operator's hand");
   return world;
 }
