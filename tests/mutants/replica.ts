@@ -234,8 +234,8 @@ export const replicaMutants: readonly Mutant[] = [
   {
     name: "files-put-back-not-recognised",
     file: "lib/replica/acknowledged.ts",
-    find: "if (!isHigher(claim, floor) || !isHigher(claim, given)) return false;",
-    put: "if (opened !== null) return false;",
+    find: "return isHigher(claim, this.floor) && this.given.isExceededBy(claim) &&",
+    put: "return this.opened === null &&",
     breaks: "A copy of the files that was put back takes part although it forgot its promises.",
     killers: ["tests/replica/rolled_back_test.ts"],
   },

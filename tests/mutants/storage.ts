@@ -204,4 +204,28 @@ export const storageMutants: readonly Mutant[] = [
     breaks: "Rotted entries are replaced by entries of another term.",
     killers: ["tests/replica/repair_test.ts"],
   },
+  {
+    name: "names-not-synced-at-opening",
+    file: "lib/storage/recovery.ts",
+    find: "    syncNames(this.disk, this.options.directory);\n",
+    put: "",
+    breaks: "Entries are acknowledged in a segment whose name only the system's cache has.",
+    killers: [FAULTS, "tests/crashpoints/crashpoints_test.ts"],
+  },
+  {
+    name: "notes-not-synced-at-opening",
+    file: "lib/broker/hosting.ts",
+    find: "syncNames(disk, groupDirectory(number));",
+    put: "void number;",
+    breaks: "A fenced replica takes part again after a kill and a power loss.",
+    killers: ["tests/broker/hosting_crash_test.ts"],
+  },
+  {
+    name: "fencing-not-finished",
+    file: "lib/storage/identity.ts",
+    find: "    finishSetAside(disk);\n",
+    put: "",
+    breaks: "After a crash between two steps of a fencing no start succeeds.",
+    killers: [IDENTITY],
+  },
 ];
