@@ -451,6 +451,8 @@ export class Hosting {
     this.groups.delete(hosted.notes.groupId);
     this.tryNameHosted();
     this.files.remove(hosted.directory);
+    // The removal has made room. A group that is still named would be taken for one that was lost.
+    this.tryNameHosted();
     this.options.logger.info("removed a replica", {
       partition: `${hosted.notes.topic}/${hosted.notes.partition}`,
       group: raftGroup(hosted.notes),

@@ -406,3 +406,29 @@ Deno.test("a start on a full disk that cannot name what it found goes on", () =>
   });
   assertEquals([...full.all()].map(({ notes }) => notes.groupId).sort(), ["g", "other"]);
 });
+
+Deno.test("a replica that is removed to make room on a full disk is named no more", () => {
+  const made = open(new JournalDisk(directoryWith()));
+  create(made, beginning("g"));
+  use(made, "g", 5);
+  const disk = new JournalDisk(made.disk.image());
+  const identity = openDataDirectory(disk, { name: "b1", newReplicaId: () => "r1" });
+  let isFull = true;
+  const hosting = openWith(disk, {
+    replicaId: identity.replicaId,
+    cluster: identity.cluster,
+    stored: identity.stored,
+    get groups() {
+      return identity.groups;
+    },
+    setGroups: (groups) => {
+      // The removal of the files makes room.
+      isFull = disk.exists("groups/00000002");
+      if (isFull) throw new TrilogError("disk_full", "Cannot store: a test says so");
+      identity.setGroups(groups);
+    },
+  });
+  hosting.delete(hosting.get("g")!);
+  assertEquals(isFull, false);
+  assertEquals(identity.groups?.map(({ group }) => group), ["other@1"]);
+});
