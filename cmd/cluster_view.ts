@@ -67,7 +67,7 @@ export function statusLines(status: ClusterStatus, stale: boolean, width: number
       status.managers.map((manager) => [
         manager.id,
         manager.address,
-        !stale && isSilent(manager) ? "SILENT" : manager.role,
+        stale ? "unknown" : isSilent(manager) ? "SILENT" : manager.role,
         manager.behind ?? "-",
         ago(manager.lastHeardMs),
       ]),

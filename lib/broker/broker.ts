@@ -277,9 +277,14 @@ export class Broker {
 
   /** Throws `unknown_group`: the caller's metadata, or this broker's assignments, are old. */
   private partition(groupId: string, epoch: number): ServedPartition {
-    const partition = this.hosting.get(groupId)?.partition ?? null;
+    const hosted = this.hosting.get(groupId);
+    const partition = hosted?.partition ?? null;
     if (partition !== null && partition.epoch === epoch) return partition;
-    const state = partition === null ? "it is not hosted here" : `its epoch is ${partition.epoch}`;
+    const state = hosted?.notes.state === "fenced"
+      ? `its replica on ${this.options.name} is quarantined`
+      : partition === null
+      ? "it is not hosted here"
+      : `its epoch is ${partition.epoch}`;
     throw new TrilogError("unknown_group", `Cannot serve ${groupId} in epoch ${epoch}: ${state}`);
   }
 

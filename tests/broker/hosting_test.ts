@@ -357,6 +357,8 @@ Deno.test("a founder without its group's directory does not found again, and is 
     await eventually("both register", () => cluster.managers.heartbeats.size >= 2 || null);
     await sleep(systemClock, 1_000);
     assertEquals(cluster.leaders(), [], "b2 must not vote for b3, whose log is short");
+    const refusal = await cluster.fetch("b2", 0).then(() => "", (error) => error.message);
+    assert(refusal.endsWith("its replica on b2 is quarantined"), refusal);
     cluster.start("b1");
     await level(cluster, 1_000, "b1", "b2", "b3");
     await cluster.led("b1");

@@ -68,8 +68,10 @@ Deno.test("without a quorum of managers nothing is called alive or ok", () => {
       "unknown, this is what one manager knew last",
   );
   const text = lines.join("\n");
-  for (const word of [/\balive\b/, /\bok\b/, /0B/]) assertEquals(word.test(text), false, text);
-  assertEquals(lines.filter((line) => line.includes("unknown")).length, 5);
+  for (const word of [/\balive\b/, /\bok\b/, /0B/, /\bfollower\b/, /\bleader\b/]) {
+    assertEquals(word.test(text), false, text);
+  }
+  assertEquals(lines.filter((line) => line.includes("unknown")).length, 7);
   const object = JSON.parse(JSON.stringify(statusObject(cluster(), true)));
   assertEquals([object.state, object.partitions[0].state], ["no_quorum", "unknown"]);
 });
