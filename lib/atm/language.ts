@@ -162,7 +162,10 @@ function transferOf(args: readonly string[], requestId: string | null): Request 
   const from = parseName(args[0]);
   const to = parseName(args[1]);
   if (from === to) {
-    throw new TrilogError("same_account", `Cannot transfer from ${from} to ${to}: they are one`);
+    throw new TrilogError(
+      "same_account",
+      `Cannot transfer from ${from} to ${to}: they are the same account`,
+    );
   }
   return { op: "transfer", from, to, cents: parseAmount(args[2]), requestId };
 }

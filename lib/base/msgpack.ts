@@ -124,7 +124,7 @@ class Reader {
       case 0xdf:
         return this.map(this.unsigned32(), depth);
       default:
-        throw malformed(`type 0x${type.toString(16)} is not spoken here`);
+        throw malformed(`type 0x${type.toString(16)} is not known here`);
     }
   }
 

@@ -88,7 +88,7 @@ export function readBatchHeader(bytes: Uint8Array, at = 0): BatchHeader {
   }
   if (sizeBytes > limits.batchBytes) throw invalidBatch("it is larger than the limit");
   const magic = view.getInt8(at + field.magic);
-  if (magic !== BATCH_MAGIC) throw invalidBatch(`format version ${magic} is not spoken here`);
+  if (magic !== BATCH_MAGIC) throw invalidBatch(`format version ${magic} is not known here`);
   const header: BatchHeader = {
     baseOffset: readSafe(view, at + field.baseOffset),
     sizeBytes,

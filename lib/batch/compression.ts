@@ -27,7 +27,7 @@ export function compressionOf(attributes: number): Compression {
   for (const name of compressions) {
     if (compressionCodes[name] === attributes) return name;
   }
-  throw invalidBatch(`attributes 0x${(attributes & 0xffff).toString(16)} are not spoken here`);
+  throw invalidBatch(`attributes 0x${(attributes & 0xffff).toString(16)} are not supported`);
 }
 
 /** The compressed form of `bytes`; with `none` the very same array. */

@@ -178,7 +178,7 @@ export class PartitionMachine implements StateMachine {
     if (!Array.isArray(packed) || packed[0] !== SNAPSHOT_VERSION || packed.length !== 7) {
       throw new TrilogError(
         "unsupported_version",
-        "Cannot restore partition: the snapshot's version is not spoken here",
+        "Cannot restore partition: the snapshot's version is not known here",
       );
     }
     const [, index, times, producers, requests, groups, consumers] = packed as readonly Packable[];

@@ -106,7 +106,10 @@ export class HttpApi {
     const timer = clock.after(limits.answerMs + GRACE_MS, () => {
       late.abort();
       reject(
-        new TrilogError("outcome_unknown", "Cannot determine the outcome of request: it lasts"),
+        new TrilogError(
+          "outcome_unknown",
+          "Cannot determine the outcome of request: it takes too long",
+        ),
       );
     });
     try {

@@ -246,7 +246,7 @@ function refuseBytes(error: Error & { code?: string }, socket: Socket): void {
     return;
   }
   const slow = error.code === "ERR_HTTP_REQUEST_TIMEOUT";
-  const state = slow ? "it did not arrive in time" : "its bytes are not HTTP as spoken here";
+  const state = slow ? "it did not arrive in time" : "its bytes are not HTTP/1.1";
   const { body } = failure(new TrilogError("malformed", `Cannot read request: ${state}`));
   const status = slow ? "408 Request Timeout" : "400 Bad Request";
   socket.end(

@@ -125,7 +125,10 @@ export async function judgeHello(
   if (roleCode !== 0 && roleCode !== 1) throw badHandshake("its role is unknown");
   if (typeof token !== "string" || !isIdentityOrNull(to)) throw badHandshake("a field is wrong");
   if (!equalSecret(token, policy.token)) {
-    throw new TrilogError("unauthorized", "Cannot admit connection: its token is not ours");
+    throw new TrilogError(
+      "unauthorized",
+      "Cannot admit connection: its token differs from the one here",
+    );
   }
   const role = roleCode === 0 ? "peer" : "client";
   const peer = readIdentity({ clusterId, replicaId, name, startCounter }, role);

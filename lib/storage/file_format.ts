@@ -65,7 +65,7 @@ export function checkPreamble(bytes: Uint8Array, magic: Magic, name: string): vo
   if (version < OLDEST_VERSION || version > FORMAT_VERSION) {
     throw new TrilogError(
       "unsupported_version",
-      `Cannot read ${name}: format version ${version}, this trilog knows ${FORMAT_VERSION}`,
+      `Cannot read ${name}: format version ${version}, this version of trilog reads ${FORMAT_VERSION}`,
     );
   }
 }

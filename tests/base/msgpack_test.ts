@@ -121,15 +121,15 @@ Deno.test("a whole number that a double cannot hold exactly is refused", () => {
   assertEquals(unpack(new Uint8Array([0xd3, 0xff, 0xe0, 0, 0, 0, 0, 0, 1])), -(2 ** 53 - 1));
 });
 
-Deno.test("truncated values, leftovers and unspoken types are refused", () => {
+Deno.test("truncated values, leftovers and unknown types are refused", () => {
   const whole = pack([1, "text", new Uint8Array(300), { a: -70_000 }, 1.5, 2 ** 40]);
   for (let length = 0; length < whole.length; length += 1) {
     assertThrows(() => unpack(whole.slice(0, length)), TrilogError, "Cannot decode message");
   }
   refuses([1, 2], "left over");
-  refuses([0xc1], "0xc1 is not spoken");
+  refuses([0xc1], "0xc1 is not known");
   for (const type of [0xc7, 0xc8, 0xc9, 0xd4, 0xd5, 0xd6, 0xd7, 0xd8]) {
-    refuses([type, 1, 1, 1, 1, 1, 1], "not spoken");
+    refuses([type, 1, 1, 1, 1, 1, 1], "not known here");
   }
 });
 

@@ -249,7 +249,7 @@ Deno.test("with a token only who knows it is served", async () => {
     for (const flags of [[], ["--token-file", `${directory}/wrong`]]) {
       const { code, stderr } = await run(...flags);
       assertEquals(code, 3);
-      assertStringIncludes(stderr, "its token is not ours");
+      assertStringIncludes(stderr, "its token differs from the one here");
     }
     assertEquals((await run("--token-file", `${directory}/token`)).stdout, "alice 1.00\n");
   });
