@@ -46,6 +46,7 @@ export class WatchedTransport implements PeerTransport {
 
   private watch(to: ReplicaId, group: string, wire: Packable): void {
     const message = messageFromWire(this.self, to, wire);
-    if (promiseIn(message) !== null) this.promised(group).promised(message);
+    const answers = message.kind === "append_response" || message.kind === "vote_response";
+    if (answers && promiseIn(message) !== null) this.promised(group).promised(message);
   }
 }

@@ -372,6 +372,7 @@ Deno.test("a replica that the managers have seen begin is never begun again by i
     await cluster.deliver(batchOf(5));
     const replicas = cluster.ids("b1", "b2", "b3");
     const { address } = cluster.get("b2").broker;
+    const { commitIndex } = cluster.hosted("b1")!.partition!.replica.raft;
     await cluster.kill("b2");
     // As if the directory were of an older format, whose identity names no group.
     Deno.removeSync(join(cluster.directory("b2"), "groups"), { recursive: true });
@@ -384,7 +385,22 @@ Deno.test("a replica that the managers have seen begin is never begun again by i
     await eventually("it is held as lost", () => cluster.hosted("b2") !== undefined || null);
     await level(cluster, 5, "b2");
     await settled(cluster, "b1", "b2", "b3");
-    assert(cluster.hosted("b2")!.notes.floor.index > 0, "its group let the former replica go");
+    const { floor } = cluster.hosted("b2")!.notes;
+    assert(floor.index > commitIndex, "its group let the former replica go, and then took it in");
+  });
+});
+
+Deno.test("a replica that began before is held as lost, and a fresh one votes above its fence only", async () => {
+  await TestBrokers.with(1, async (cluster) => {
+    const replicas = cluster.ids("b1");
+    const { managers } = cluster;
+    managers.want("g", { replicas, founders: replicas, bootstrap: false, begun: true });
+    const lost = await eventually("it is held", () => cluster.hosted("b1") ?? null);
+    assertEquals([lost.notes.state, lost.partition], ["fenced", null]);
+    const fresh = { founders: ["another"], bootstrap: false, membershipIndex: 7, leaderTerm: 3 };
+    managers.want("g2", { replicas, ...fresh });
+    const made = await eventually("it is made", () => cluster.hosted("b1", "g2") ?? null);
+    assertEquals([made.notes.state, made.notes.floor], ["open", { index: 7, term: 3 }]);
   });
 });
 

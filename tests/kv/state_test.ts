@@ -78,3 +78,12 @@ Deno.test("a snapshot of version 1, which was one value, is still restored", () 
   assertEquals(store.machine.nextExpiryMs, START_MS + 5);
   assertEquals(restoredFrom(store.machine.freeze()).snapshot(), store.machine.snapshot());
 });
+
+Deno.test("a restored state replaces the one before, and nothing of that is left", () => {
+  const [store, other] = [new Store(), new Store()];
+  store.set("kept", "new");
+  other.set("kept", "old");
+  other.set("gone", "old");
+  other.machine.restore(store.machine.snapshot());
+  assertEquals(other.machine.snapshot(), store.machine.snapshot());
+});

@@ -40,15 +40,6 @@ export const joinMutants: readonly Mutant[] = [
     killers: [BOOTSTRAP],
   },
   {
-    name: "founding-made-anew-after-a-crash",
-    file: "lib/replica/bootstrap.ts",
-    find:
-      "if (earlier !== null && ids.join() === earlier.membership.voters.join()) return earlier;",
-    put: "",
-    breaks: "A founder that crashed founds a second cluster with another name.",
-    killers: [BOOTSTRAP],
-  },
-  {
     name: "join-does-not-follow-the-leader",
     file: "lib/replica/bootstrap.ts",
     find: "next = [...new Set(named)].filter((address) => !asked.has(address));",

@@ -20,6 +20,8 @@ export interface Mutant {
   readonly breaks: string;
   /** Test files that kill it, asked first; then the other fast tests of its area are. */
   readonly killers: readonly string[];
-  /** Asked where no test kills it. */
+  /** Of the tests in these files only those whose names contain this text, where others take long. */
+  readonly filter?: string;
+  /** Asked where no named test kills it; without them, at last, some seeds of every system. */
   readonly seeds?: readonly Seeds[];
 }

@@ -9,7 +9,6 @@ const RETENTION = "tests/broker/partition_retention_test.ts";
 const RECONCILE = "tests/broker/reconcile_test.ts";
 const HOSTING = "tests/broker/hosting_test.ts";
 const GROUPS = "tests/manager/groups_test.ts";
-const METADATA = "tests/manager/metadata_test.ts";
 
 export const queueMutants: readonly Mutant[] = [
   {
@@ -201,6 +200,7 @@ export const queueMutants: readonly Mutant[] = [
     put: "    if (assigned.begun === null) {",
     breaks: "A founder whose directory is gone founds its partition again, empty.",
     killers: [HOSTING],
+    filter: "began before is held",
   },
   {
     name: "founding-not-recorded",
@@ -208,7 +208,7 @@ export const queueMutants: readonly Mutant[] = [
     find: "founders.includes(replicaId) && !retired.includes(replicaId) && !begun,",
     put: "founders.includes(replicaId) && !retired.includes(replicaId),",
     breaks: "The managers let a founder found its partition a second time.",
-    killers: ["tests/manager/views_test.ts", METADATA],
+    killers: ["tests/manager/heartbeats_test.ts"],
   },
   {
     name: "fresh-replica-without-a-fence",
@@ -217,6 +217,7 @@ export const queueMutants: readonly Mutant[] = [
     put: ": { index: 0, term: 0 },",
     breaks: "A replica that returns to a broker votes as if it had never promised anything.",
     killers: [HOSTING],
+    filter: "began before is held",
   },
   {
     name: "lost-replica-opened-anew",
@@ -224,7 +225,7 @@ export const queueMutants: readonly Mutant[] = [
     find: 'if (known?.state !== "fenced") this.fence(hosted, fault);',
     put: "",
     breaks: "A replica whose files are gone starts blank under its old identity.",
-    killers: [HOSTING, "tests/broker/hosting_crash_test.ts"],
+    killers: ["tests/broker/hosting_crash_test.ts"],
   },
   {
     name: "replica-starts-before-it-is-named",
@@ -232,7 +233,7 @@ export const queueMutants: readonly Mutant[] = [
     find: "      this.nameHosted();\n    } catch (thrown) {\n      this.dropMade();",
     put: "    } catch (thrown) {\n      this.dropMade();",
     breaks: "A replica takes part before the identity file names it: its loss would go unnoticed.",
-    killers: ["tests/broker/hosting_crash_test.ts", HOSTING],
+    killers: ["tests/broker/hosting_crash_test.ts"],
   },
   {
     name: "quarantine-forgotten-by-a-restart",
@@ -240,15 +241,7 @@ export const queueMutants: readonly Mutant[] = [
     find: '    this.close(hosted);\n    this.files.note(hosted, "fenced");',
     put: "    this.close(hosted);",
     breaks: "A quarantined replica takes part again after the next start.",
-    killers: ["tests/broker/hosting_crash_test.ts", HOSTING],
-  },
-  {
-    name: "release-before-it-is-committed",
-    file: "lib/broker/rebuilding.ts",
-    find: "if (isSettled(status) && status.membership.nodes[asker] === undefined) break;",
-    put: "if (status.membership.nodes[asker] === undefined) break;",
-    breaks: "A replica begins anew before its removal is committed.",
-    killers: [HOSTING],
+    killers: ["tests/broker/hosting_crash_test.ts"],
   },
   {
     name: "recovery-with-a-living-majority",
@@ -256,7 +249,7 @@ export const queueMutants: readonly Mutant[] = [
     find: "  if (!lostMajority(state, partition)) {",
     put: "  if (state === null) {",
     breaks: "A recovery with loss gives up a partition whose majority is alive.",
-    killers: ["tests/manager/recover_command_test.ts", METADATA],
+    killers: ["tests/manager/leaving_test.ts"],
   },
   {
     name: "quarantined-replica-counts-as-living",
@@ -264,7 +257,7 @@ export const queueMutants: readonly Mutant[] = [
     find: "state.brokerOf(id)?.alive === true && !partition.quarantined.includes(id)",
     put: "state.brokerOf(id)?.alive === true",
     breaks: "A partition whose majority is quarantined can neither go on nor be recovered.",
-    killers: ["tests/manager/recover_command_test.ts", METADATA],
+    killers: ["tests/manager/leaving_test.ts"],
   },
   {
     name: "recovered-partition-founded-empty",
@@ -272,7 +265,7 @@ export const queueMutants: readonly Mutant[] = [
     find: "      founders: [],\n",
     put: "",
     breaks: "After a recovery an empty log may stand in for the survivor's.",
-    killers: ["tests/manager/recover_command_test.ts", METADATA],
+    killers: ["tests/manager/leaving_test.ts"],
   },
   {
     name: "sleeping-manager-declares-dead",

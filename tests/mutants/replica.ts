@@ -52,7 +52,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: "    await this.store.sync();\n    // Meanwhile",
     put: "    // Meanwhile",
     breaks: "The log is dropped before the record of its new beginning is durable.",
-    killers: [CHECKPOINTS],
+    killers: [STATES],
   },
   {
     name: "trim-while-a-follower-needs-the-log",
@@ -68,7 +68,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: "if (!isCorrupt(error) || this.isBase(meta)) throw error;",
     put: "throw error;",
     breaks: "Rot in a checkpoint that is not needed keeps the replica from starting.",
-    killers: [CHECKPOINTS],
+    killers: [SNAPSHOTS],
   },
   {
     name: "full-disk-while-adopting-is-fatal",
@@ -149,7 +149,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: "    if (!groupEnds) this.announceGone(replica);\n",
     put: "",
     breaks: "Members of a group whose leader's replica is closed are not told.",
-    killers: [BEATS, "tests/replica/leaderless_test.ts"],
+    killers: ["tests/replica/leaderless_test.ts"],
   },
   {
     name: "gone-group-answers-no-rest",
@@ -157,7 +157,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: "      if (kind === FrameKind.rest) this.sendGone(from, group);\n",
     put: "",
     breaks: "A leader is not told that the replica which it asks to rest is gone.",
-    killers: [BEATS],
+    killers: [HOST],
   },
   {
     name: "beats-not-missed",
@@ -205,7 +205,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: "      raft.lastIndex === lastIndex && raft.isIdle;",
     put: "      raft.isIdle;",
     breaks: "A follower falls to rest with another log than its leader's.",
-    killers: [BEATS],
+    killers: [DIGEST],
   },
   {
     name: "rest-with-a-silent-follower",
@@ -235,7 +235,7 @@ export const replicaMutants: readonly Mutant[] = [
     name: "files-put-back-not-recognised",
     file: "lib/replica/acknowledged.ts",
     find: "return isHigher(claim, this.floor) && this.given.isExceededBy(claim) &&",
-    put: "return this.opened === null &&",
+    put: "return claim === null &&",
     breaks: "A copy of the files that was put back takes part although it forgot its promises.",
     killers: ["tests/replica/rolled_back_test.ts"],
   },
@@ -245,7 +245,7 @@ export const replicaMutants: readonly Mutant[] = [
     find: "    this.clear();\n    for (const batch of reader.list()) this.takeEntries(",
     put: "    for (const batch of reader.list()) this.takeEntries(",
     breaks: "A restored snapshot is merged into the state before it.",
-    killers: ["tests/kv/state_test.ts", "tests/kv/machine_test.ts"],
+    killers: ["tests/kv/state_test.ts"],
   },
   {
     name: "repeated-command-runs-again",

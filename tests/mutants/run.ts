@@ -1,8 +1,12 @@
 /**
  * `deno task mutants`: applies one mutant at a time to a copy of the tree, and looks for what kills
- * it: the test files that it names, the other fast tests of its area, then seeds of the simulator.
- * Writes the table of tests/mutants/README.md. `--only a,b`: these mutants; `--from NAME`: those
- * from there on; `--no-seeds`: without the simulator; `--trust`: without running all killers first on the code as it is.
+ * it: the test files that it names, the seeds that it names, the other fast tests of its area, then
+ * any seeds of the simulator. Writes the table of tests/mutants/README.md.
+ *
+ *     --only=a,b     these mutants
+ *     --from=NAME    those from there on
+ *     --named        only the test files that they name
+ *     --trust        without running all killers first on the code as it is
  */
 
 import { walkSync } from "@std/fs";
@@ -14,6 +18,8 @@ const ROOT = join(import.meta.dirname!, "../..");
 const README = join(import.meta.dirname!, "README.md");
 /** A mutant whose tests do not end is killed by that. */
 const LONGEST_MS = 120_000;
+/** The fast tests of an area. */
+const AREA_MS = 300_000;
 /** All killers together, before the first mutant. */
 const BASELINE_MS = 900_000;
 
@@ -73,22 +79,31 @@ function present(copy: string, paths: readonly string[]): string[] {
   });
 }
 
-/** The first test that fails, as `file: name`; null where all pass. Throws on a mutant that does not load. */
+/**
+ * The first test that fails, as `file: name`; null where all pass. Throws where the mutant cannot be
+ * loaded.
+ */
 async function failingTest(
   copy: string,
   paths: readonly string[],
   longestMs?: number,
+  filter?: string,
 ): Promise<string | null> {
   const found = present(copy, paths);
   if (found.length === 0) return null;
   const args = ["test", "-A", "--no-check", "--parallel", "--fail-fast"];
   const options = [...args, "--ignore=tests/**/*_slow_test.ts"];
+  if (filter !== undefined) options.push(`--filter=${filter}`);
   const output = await failureOf(copy, [...options, ...found], longestMs);
   if (output === null || output.startsWith("no end")) return output;
-  const [, name, file] = /^(.+?) => \.\/([^:\s]+)/m.exec(output.slice(output.indexOf("ERRORS"))) ??
-    [];
-  if (name === undefined) throw new Error(`the mutant does not run: ${output.slice(0, 2_000)}`);
-  return `${file}: ${name}`;
+  const errors = output.slice(output.indexOf("ERRORS"));
+  const [, name, file] = /^(.+?) => \.\/([^:\s]+)/m.exec(errors) ?? [];
+  if (name !== undefined) return `${file}: ${name}`;
+  const [, uncaught] = /^\.\/(\S+) \(uncaught error\)/m.exec(errors) ?? [];
+  if (uncaught !== undefined && !/SyntaxError|could not be parsed/.test(errors)) {
+    return `${uncaught}: an error that no test caught`;
+  }
+  throw new Error(`the mutant does not run: ${output.slice(0, 2_000)}`);
 }
 
 async function failingSeed(copy: string, seeds: readonly Seeds[]): Promise<string | null> {
@@ -103,8 +118,14 @@ async function failingSeed(copy: string, seeds: readonly Seeds[]): Promise<strin
 
 async function killerOf(copy: string, mutant: Mutant): Promise<string | null> {
   const area = AREAS[mutant.file.split("/")[1]] ?? [];
-  return await failingTest(copy, mutant.killers) ?? await failingTest(copy, area) ??
-    (Deno.args.includes("--no-seeds") ? null : await failingSeed(copy, mutant.seeds ?? SEEDS));
+  const named = await failingTest(copy, mutant.killers, LONGEST_MS, mutant.filter);
+  if (named !== null || Deno.args.includes("--named")) return named;
+  const seed = await failingSeed(copy, mutant.seeds ?? []);
+  if (seed !== null) return seed;
+  const other = await failingTest(copy, area, AREA_MS);
+  // Much work that takes long shows nothing; a named test that does not end shows the mutant.
+  if (other !== null && !other.startsWith("no end")) return other;
+  return mutant.seeds === undefined ? await failingSeed(copy, SEEDS) : null;
 }
 
 async function run(copy: string, mutant: Mutant): Promise<Result> {

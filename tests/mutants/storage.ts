@@ -15,7 +15,7 @@ export const storageMutants: readonly Mutant[] = [
     find: "    await active.segment.file.sync();\n",
     put: "",
     breaks: "A sync in the background reports as durable what was only written.",
-    killers: [CRASH, "tests/storage/random_test.ts"],
+    killers: [FAULTS],
   },
   {
     name: "foreground-sync-skipped",
@@ -151,8 +151,8 @@ export const storageMutants: readonly Mutant[] = [
   {
     name: "failed-sync-forgotten",
     file: "lib/storage/group_commit.ts",
-    find: "    this.failure ??= thrown instanceof",
-    put: "    const failure = thrown instanceof",
+    find: "    if (this.failure !== null) throw this.failure;\n",
+    put: "",
     breaks: "After a failed fsync the next one reports success for data that is gone.",
     killers: [FAULTS],
   },
@@ -170,7 +170,7 @@ export const storageMutants: readonly Mutant[] = [
     find: "if (replica !== undefined && header.replica !== null && header.replica !== replica) {",
     put: "if (replica === null) {",
     breaks: "The files of another replica of the group are opened as one's own.",
-    killers: [LOG, IDENTITY, "tests/storage/inspect_test.ts"],
+    killers: [LOG],
   },
   {
     name: "start-not-counted",
@@ -186,7 +186,7 @@ export const storageMutants: readonly Mutant[] = [
     find: 'if (there === undefined) return lost("the directory is missing");',
     put: "if (there === undefined) return null;",
     breaks: "A group whose directory is gone is not known to be lost.",
-    killers: [IDENTITY, "tests/broker/hosting_test.ts"],
+    killers: ["tests/broker/hosting_crash_test.ts"],
   },
   {
     name: "foreign-group-accepted",
@@ -194,7 +194,7 @@ export const storageMutants: readonly Mutant[] = [
     find: "const foreign = identity.replica !== undefined && identity.replica !== replicaId;",
     put: "const foreign = identity.replica === null;",
     breaks: "A group directory that was copied from another node is accepted.",
-    killers: ["tests/broker/hosting_test.ts", IDENTITY],
+    killers: [IDENTITY],
   },
   {
     name: "mended-entries-of-another-term",

@@ -100,3 +100,11 @@ Deno.test("a leader whose follower holds fewer groups at rest wakes what they sh
   a.beats.onBeatReply("b", beatCodec.decode(content, "reply"), 10_002);
   assertEquals(a.resting, []);
 });
+
+Deno.test("a follower whose log is another than its leader's does not rest, and wakes the leader", () => {
+  const b = new Side("b", false);
+  b.beats.onRest("a", b.get("g1"), { term: 3, lastIndex: 6 }, 10_000);
+  assertEquals([b.resting, b.take(FrameKind.wake).map(({ group }) => group)], [[], ["g1"]]);
+  b.beats.onRest("a", b.get("g1"), { term: 3, lastIndex: 7 }, 10_000);
+  assertEquals(b.resting, ["g1"]);
+});

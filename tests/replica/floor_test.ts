@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
-import type { LogId, Message } from "../../lib/raft/types.ts";
-import { isBelowFloor } from "../../lib/replica/floor.ts";
+import type { Input, LogId, Message } from "../../lib/raft/types.ts";
+import { isBelowFloor, isHiddenBy } from "../../lib/replica/floor.ts";
 
 const FLOOR: LogId = { index: 40, term: 5 };
 const NONE: LogId = { index: 0, term: 0 };
@@ -49,4 +49,14 @@ Deno.test("a replica made anew does not lead before its log holds its removal", 
 
 Deno.test("a replica made anew counts the votes of replicas that have heard no leader yet", () => {
   assertEquals(isBelowFloor(FLOOR, granted(0, true), { index: 41, term: 5 }), false);
+});
+
+Deno.test("messages from below the fence are hidden from a replica made anew, and from no other", () => {
+  const inputs: Input[] = [vote(9, 39, 5), granted(9, false), append(4)].map((message) => ({
+    kind: "message",
+    message,
+  }));
+  assertEquals(inputs.map((input) => isHiddenBy(FLOOR, input, NONE)), [true, true, true]);
+  assertEquals(inputs.map((input) => isHiddenBy(undefined, input, NONE)), [false, false, false]);
+  assertEquals(isHiddenBy(FLOOR, { kind: "tick" }, NONE), false);
 });

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { textOf, utf8 } from "../../lib/base/bytes.ts";
 import { TrilogError } from "../../lib/base/errors.ts";
+import { messageToWire } from "../../lib/raft/message.ts";
+import { FrameKind, restCodec } from "../../lib/replica/frames.ts";
 import { type Node, TestCluster } from "./cluster.ts";
 
 async function put(cluster: TestCluster, node: Node, text: string, group = "g"): Promise<string> {
@@ -232,4 +234,34 @@ Deno.test("a host whose disk has failed says so once, and then every group can b
   node.host.stop();
   await Promise.all(refused);
   assertEquals([...node.host.replicas()], []);
+});
+
+Deno.test("a frame for a group that is not here reaches no other group", async () => {
+  const cluster = new TestCluster(1, ["g", "h"]);
+  for (const group of cluster.groups) await cluster.elected(group);
+  const [node] = cluster.nodes;
+  const terms = () => cluster.groups.map((group) => cluster.replica(node, group).raft.term);
+  const before = terms();
+  const term = 99;
+  const rest = { round: 1, leaseMs: 0, commit: 0, synced: 0 };
+  const message = { kind: "heartbeat_request", from: "n2", to: node.id, term, ...rest } as const;
+  node.host.frame("n2", "nowhere", [FrameKind.raft, messageToWire(message)]);
+  await cluster.run(100);
+  assertEquals([terms(), node.host.refused.unknownGroup], [before, 1]);
+});
+
+Deno.test("a request for rest of a group that is not here is answered: its replica is gone", async () => {
+  const cluster = new TestCluster(2);
+  await cluster.elected();
+  const [node, other] = cluster.nodes;
+  const gone: string[] = [];
+  const frame = other.host.frame.bind(other.host);
+  other.host.frame = (from, group, body) => {
+    if ((body as [number, unknown])[0] === FrameKind.gone) gone.push(`${group} at ${from}`);
+    frame(from, group, body);
+  };
+  const rest = restCodec.encode({ term: 1, lastIndex: 1 });
+  node.host.frame(other.id, "nowhere", [FrameKind.rest, rest]);
+  await cluster.run(100);
+  assertEquals(gone, [`nowhere at ${node.id}`]);
 });

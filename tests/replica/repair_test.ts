@@ -166,3 +166,23 @@ Deno.test("a lone replica reports rot in its closed segments and goes on", async
   assertEquals(isWhole(cluster, node), false);
   await put(cluster, 10);
 });
+
+Deno.test("entries of another term mend nothing", async () => {
+  const { cluster, third, leader } = await lagging();
+  const follower = other(cluster, third, leader);
+  rot(follower, 500);
+  for (const node of [third, leader]) {
+    cluster.network.cut(follower.id, node.id);
+    cluster.network.cut(node.id, follower.id);
+  }
+  const { repair, appliedIndex, store } = cluster.replica(follower);
+  for (let from = 1; from <= appliedIndex && !repair.underWay; from += 1) repair.read(from, 1);
+  await cluster.until("the damage is located", () => repair["damage"] !== null);
+  const { first, last } = repair["damage"]!;
+  const entries = cluster.replica(leader).store.read(first, 100_000)
+    .filter(({ index }) => index <= last);
+  repair.take(leader.id, first, entries.map((entry) => ({ ...entry, term: entry.term + 1 })));
+  assertThrows(() => store.read(first, 1), TrilogError);
+  repair.take(leader.id, first, entries);
+  assertEquals(store.read(first, 100_000).slice(0, entries.length), entries);
+});

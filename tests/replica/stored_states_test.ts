@@ -47,3 +47,31 @@ Deno.test("a stored state beyond the end of its log is not restored, and goes", 
   assertEquals(cluster.machine(node).applied, 3);
   assertEquals(cluster.replica(node).store.snapshots(), []);
 });
+
+Deno.test("the log before a checkpoint is dropped when the record of its new beginning is durable", async () => {
+  const cluster = new TestCluster(1, ["g"], 1, { segmentBytes: SEGMENT_BYTES });
+  const replica = cluster.replica(await cluster.elected());
+  const { store } = replica;
+  const steps: string[] = [];
+  const sync = store.sync.bind(store);
+  const noteBase = store.noteBase.bind(store);
+  const dropSegment = store.dropSegment.bind(store);
+  store.noteBase = (base) => {
+    steps.push("base");
+    return noteBase(base);
+  };
+  store.sync = async () => {
+    await sync();
+    steps.push("sync");
+  };
+  store.dropSegment = () => {
+    steps.push("drop");
+    return dropSegment();
+  };
+  while (store.firstIndex() === 1) {
+    await cluster.settle(replica.propose(utf8("x".repeat(500))));
+  }
+  const drop = steps.indexOf("drop");
+  const base = steps.lastIndexOf("base", drop);
+  assert(base >= 0 && steps.slice(base, drop).includes("sync"), steps.join());
+});

@@ -5,10 +5,10 @@ import type { Entry, HardState, Message, Ready, SnapshotMeta } from "../../lib/r
 import { WriteQueue } from "../../lib/replica/write_queue.ts";
 import type { LogStore } from "../../lib/storage/store.ts";
 
-/** A store whose disk takes hard states but, while full, no entries and no new segment. */
+/** A store whose disk takes hard states but, while full, no entries and no new segment; or nothing. */
 function fullable() {
   const written: (string | number)[] = [];
-  const state = { full: false };
+  const state = { full: false, nothing: false };
   const adopted: number[] = [];
   const adoptSnapshot = ({ last }: SnapshotMeta, { term, commit }: HardState) => {
     if (state.full) throw new TrilogError("disk_full", "Cannot adopt: full");
@@ -16,7 +16,9 @@ function fullable() {
   };
   const termAt = () => null;
   const append = (hardState: HardState | null, entries: readonly Entry[]) => {
-    if (state.full && entries.length > 0) throw new TrilogError("disk_full", "Cannot write: full");
+    if (state.nothing || (state.full && entries.length > 0)) {
+      throw new TrilogError("disk_full", "Cannot write: full");
+    }
     if (hardState !== null) {
       const { term, commit } = hardState;
       written.push(commit === 0 ? `term ${term}` : `term ${term}, commit ${commit}`);
@@ -156,4 +158,17 @@ Deno.test("entries that wait and that a snapshot covers are dropped, those behin
     assertEquals(written, ["term 2", "snapshot 3, term 2, commit 3", ...rest]);
     assertEquals(queue.startSync(), { sequence: 2, messages: [] });
   }
+});
+
+Deno.test("a vote waits where its own hard state finds no room", () => {
+  const { queue, written, state } = fullable();
+  state.nothing = true;
+  const hardState = { term: 2, vote: "c", commit: 0 };
+  queue.take(ready(1, { hardState, mustSync: true, messagesAfterSync: [vote] }));
+  const batch = queue.startSync();
+  assertEquals([batch.messages, batch.sequence, written], [[], 0, []]);
+  queue.finishSync();
+  state.nothing = false;
+  assertEquals(queue.retry(), true);
+  assertEquals([written, queue.startSync().messages], [["term 2"], [vote]]);
 });

@@ -8,7 +8,10 @@ import { SimProcess } from "../../lib/sim/process.ts";
 import { Scheduler } from "../../lib/sim/scheduler.ts";
 import { preamble } from "../../lib/storage/file_format.ts";
 import { openDataDirectory, readIdentity, setAside } from "../../lib/storage/identity.ts";
+import { takeCensus } from "../../lib/storage/groups.ts";
+import { groupDirectory } from "../../lib/storage/layout.ts";
 import { CorruptFileError } from "../../lib/storage/record.ts";
+import { openSegmentLog } from "../../lib/storage/segment_log.ts";
 import { commands, founders, openLog } from "./fixtures.ts";
 import { JournalDisk } from "./journal_disk.ts";
 
@@ -246,4 +249,19 @@ Deno.test("a damaged count of starts, or another replica's, costs nothing", () =
   for (let count = 0; count < 9; count += 1) open(foreign, "r9").close();
   const image = new Map(disk.image()).set("starts", foreign.image().get("starts")!);
   assertEquals(open(new JournalDisk(image)).startCounter, 2);
+});
+
+Deno.test("a group's directory of another replica is foreign, not sound", () => {
+  const disk = new JournalDisk();
+  const group = "p/1/0";
+  openSegmentLog(disk, {
+    identity: { cluster: "c1", group, replica: "r2" },
+    directory: groupDirectory(1),
+    bootstrap: founders,
+    segmentBytes: 1_000,
+  }).close();
+  const censusOf = (replicaId: string) =>
+    takeCensus(disk, { replicaId, cluster: "c1", groups: [{ number: 1, group }] });
+  assertEquals(censusOf("r2").sound.map(({ number }) => number), [1]);
+  assertEquals(censusOf("r1").lost.map(({ foreign }) => foreign), [true]);
 });
