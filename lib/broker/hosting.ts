@@ -108,8 +108,9 @@ export class Hosting {
   openAll(): void {
     const { disk, identity } = this.options;
     this.removeUnfinished();
-    // What a killed process left may be in the system's cache only; from here on it counts.
-    for (const number of groupNumbers(disk)) syncNames(disk, groupDirectory(number));
+    // Names that a killed process left may be in the system's cache only; from here on they count.
+    // The directory of each log is synced when the log is opened.
+    if (groupNumbers(disk).length > 0) syncNames(disk, GROUPS_DIRECTORY);
     const census = takeCensus(disk, identity.stored);
     const numbers = [...groupNumbers(disk), ...census.lost.map(({ number }) => number)];
     this.lastNumber = Math.max(0, ...numbers);
@@ -124,6 +125,7 @@ export class Hosting {
       }
       const hosted: Hosted = { number, directory, notes, partition: null };
       const fenced = notes.state === "fenced";
+      if (fenced) disk.syncDirectory(directory);
       // What is found damaged stays fenced, whatever the next start finds.
       if (fenced && this.files.tryReadNotes(directory)?.state !== "fenced") {
         this.files.note(hosted, "fenced");

@@ -15,7 +15,7 @@
  *
  * A name that the system shows may be in its cache only: a process that was killed between the
  * renaming of a segment and the sync of its directory leaves one. So every opening syncs the
- * directories before anything is written behind such a name.
+ * directory before anything is written behind such a name.
  *
  * Crash windows: the new segment counts from its rename on; before it the old tail is still
  * there, after it the new header says how many bytes of the old segment belong to the log, and
@@ -34,7 +34,6 @@ import {
   SET_ASIDE_DIRECTORY,
   snapshotName,
   SYNC_MARK_FILE,
-  syncNames,
   TEMPORARY_SUFFIX,
 } from "./layout.ts";
 import { corrupt, CorruptFileError, readOrCorrupt } from "./record.ts";
@@ -205,7 +204,7 @@ class Recovery {
     }
     this.records += replayed.records;
     this.settle(newest, survey);
-    syncNames(this.disk, this.options.directory);
+    this.disk.syncDirectory(this.options.directory);
     for (const repair of this.repairs) repair();
     this.removeUnneeded(found, names);
     segments.push({ number: header.number, first: header.first, bytes: survey.end });

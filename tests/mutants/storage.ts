@@ -207,7 +207,7 @@ export const storageMutants: readonly Mutant[] = [
   {
     name: "names-not-synced-at-opening",
     file: "lib/storage/recovery.ts",
-    find: "    syncNames(this.disk, this.options.directory);\n",
+    find: "    this.disk.syncDirectory(this.options.directory);\n",
     put: "",
     breaks: "Entries are acknowledged in a segment whose name only the system's cache has.",
     killers: [FAULTS, "tests/crashpoints/crashpoints_test.ts"],
@@ -215,8 +215,8 @@ export const storageMutants: readonly Mutant[] = [
   {
     name: "notes-not-synced-at-opening",
     file: "lib/broker/hosting.ts",
-    find: "syncNames(disk, groupDirectory(number));",
-    put: "void number;",
+    find: "if (fenced) disk.syncDirectory(directory);",
+    put: "",
     breaks: "A fenced replica takes part again after a kill and a power loss.",
     killers: ["tests/broker/hosting_crash_test.ts"],
   },
