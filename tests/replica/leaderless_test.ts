@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { utf8 } from "../../lib/base/bytes.ts";
+import { FrameKind, restCodec } from "../../lib/replica/frames.ts";
 import { type Node, TestCluster } from "./cluster.ts";
 
 const GROUPS = ["g0", "g1", "g2"];
@@ -179,4 +180,21 @@ Deno.test("a request for rest that one follower misses leaves the group with a l
     assert(leads(cluster, leader, "g0"), "the leader stays");
     await cluster.settle(cluster.replica(leader, "g0").propose(utf8("third")));
   }
+});
+
+Deno.test("a leader that asks a process without the replica to rest is told that it is gone", async () => {
+  const cluster = new TestCluster(3);
+  const leader = await cluster.elected();
+  await cluster.level();
+  const follower = cluster.nodes.find((node) => node !== leader)!;
+  const stateOf = () =>
+    cluster.replica(leader).status().progress.find(({ id }) => id === follower.id)!.state;
+  assertEquals(stateOf(), "replicate");
+  // As with a lost announcement.
+  follower.host.close("g", true);
+  const { term, last } = cluster.replica(leader).status();
+  const rest = restCodec.encode({ term, lastIndex: last.index });
+  follower.host.frame(leader.id, "g", [FrameKind.rest, rest]);
+  await cluster.run(5);
+  assertEquals(stateOf(), "probe");
 });

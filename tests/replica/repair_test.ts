@@ -186,3 +186,24 @@ Deno.test("entries of another term mend nothing", async () => {
   repair.take(leader.id, first, entries);
   assertEquals(store.read(first, 100_000).slice(0, entries.length), entries);
 });
+
+Deno.test("a repair that has no room to close the newest segment waits for it", async () => {
+  const cluster = new TestCluster(3);
+  await put(cluster, 30);
+  await cluster.level();
+  const leader = await cluster.elected();
+  const follower = other(cluster, leader);
+  rot(follower, 100);
+  const replica = cluster.replica(follower);
+  follower.disk.remove("g0/reserve");
+  follower.disk.fill(0);
+  const all = () => {
+    for (let from = 1; from <= replica.appliedIndex; from += 1) replica.readCommitted(from, 1);
+  };
+  assertThrows(all, TrilogError, "are being repaired");
+  await cluster.run(2_000);
+  assertEquals(replica.repair.underWay, true);
+  follower.disk.setCapacity(null);
+  await cluster.until("it is repaired", () => !replica.repair.underWay);
+  all();
+});

@@ -142,3 +142,23 @@ Deno.test("entries of another length are refused, and a segment without its head
   other.open(path, "write").writeAt(20, new Uint8Array(60));
   assertThrows(() => hidden.findDamage(1), CorruptFileError);
 });
+
+Deno.test("entries that were replaced while a repair was under way are not written again", () => {
+  const [path] = closedSegments(sound);
+  const disk = new JournalDisk(sound);
+  const log = openLog(disk, { segmentBytes: SEGMENT_BYTES });
+  disk.open(path, "write").writeAt(400, new Uint8Array(300));
+  const damage = log.findDamage(1)!;
+  assert(damage.last > damage.first, "several entries are damaged");
+  const replaced = commands(damage.last, damage.last + 2, 9);
+  log.append({ term: 9, vote: null, commit: 0 }, replaced);
+  const wanted = expected.filter(({ index }) => index >= damage.first && index < damage.last);
+  let left = log.mend(damage, wanted);
+  while (left !== null) {
+    const { first, last } = left;
+    assert(last < damage.last, `entry ${last} was replaced and is asked for`);
+    left = log.mend(left, expected.filter(({ index }) => index >= first && index <= last));
+  }
+  const kept = expected.filter(({ index }) => index < damage.last);
+  assertEquals(everything(log), [...kept, ...replaced]);
+});
