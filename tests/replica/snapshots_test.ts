@@ -193,6 +193,24 @@ for (const [window, prepare] of Object.entries(windows)) {
   });
 }
 
+Deno.test("a snapshot that found no room is not begun again for three seconds", async () => {
+  const { cluster, late } = await withLateFollower();
+  cluster.restart(late);
+  let begun = 0;
+  windows["begins"](late, () => {
+    begun += 1;
+    for (const name of ["reserve", "g0/reserve"]) late.disk.remove(name);
+    if (begun === 1) late.disk.fill(0);
+  });
+  await cluster.until("the snapshot begins", () => begun === 1);
+  await cluster.run(2_500);
+  assertEquals(begun, 1);
+  await cluster.until("it begins again", () => begun > 1);
+  late.disk.setCapacity(null);
+  await cluster.level();
+  assertEquals(cluster.machine(late).applied, 60);
+});
+
 Deno.test("the log behind a snapshot stays while a follower is sent it, and goes afterwards", async () => {
   const { cluster, late } = await withLateFollower();
   const leader = await cluster.elected();
