@@ -132,7 +132,7 @@ Deno.test("a run's words are read, and what makes no sense is refused by name", 
   assertEquals(wordsOf(readSettings(words.split(" "))), words);
   const refused = (word: string, message: string) =>
     assertThrows(() => readSettings([word]), Error, message);
-  refused("--chaos=flood", "--chaos: flood is none of kill,pause");
+  refused("--chaos=flood", "--chaos: flood is none of kill,power,pause");
   refused("--nodes=2", "--nodes needs a whole number from 3 to 9, not 2");
   refused("--duration=long", "--duration needs a time such as 60s, not long");
   refused("--sede=7", "--sede=7 is unknown");
