@@ -193,6 +193,27 @@ for (const [window, prepare] of Object.entries(windows)) {
   });
 }
 
+Deno.test("checkpoints before an adopted snapshot go with the log that they were of", async () => {
+  const cluster = await smallSegments(3);
+  const leader = await cluster.elected();
+  const late = cluster.nodes.find((node) => node !== leader)!;
+  for (let at = 0; at < 30; at += 1) await put(cluster, leader, BIG + at);
+  await cluster.level();
+  const stored = () =>
+    late.disk.list("g0").filter((name) => name.endsWith(".snapshot")).map((name) =>
+      Number(name.slice(0, 16))
+    );
+  await cluster.until("it has checkpoints", () => stored().length > 0);
+  cluster.kill(late);
+  const before = stored();
+  for (let at = 0; at < 40; at += 1) await put(cluster, leader, BIG + at);
+  cluster.restart(late);
+  await cluster.level();
+  const base = cluster.replica(late).store.firstIndex() - 1;
+  assert(base > Math.max(...before), "a snapshot was adopted");
+  assertEquals(stored().filter((index) => index < base), []);
+});
+
 Deno.test("a snapshot that found no room is not begun again for three seconds", async () => {
   const { cluster, late } = await withLateFollower();
   cluster.restart(late);
