@@ -72,7 +72,7 @@ Deno.test("a quorum's value is the highest that a majority of both halves has re
   assert(cases > 10_000, `${cases} cases`);
 });
 
-Deno.test("an election is won by a majority of both halves, and lost when that cannot come any more", () => {
+Deno.test("votes win by a majority of both halves, and lose when that cannot come any more", () => {
   let cases = 0;
   for (const { electorate, ids } of electorates()) {
     for (const votes of lists([true, false, undefined], ids.length)) {
