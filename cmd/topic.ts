@@ -49,7 +49,7 @@ const create = defineCommand({
     retentionTime: {
       type: "duration",
       default: "0",
-      help: "how long it is kept, an eighth longer at most; 0: no limit",
+      help: "how long it is kept, an eighth and 10s longer at most; 0: no limit",
     },
     ...commonFlags,
   },
@@ -125,7 +125,7 @@ const alter = defineCommand({
     retentionBytes: { type: "size", help: "how much is kept of each partition; 0: all" },
     retentionTime: {
       type: "duration",
-      help: "how long it is kept, an eighth longer at most; 0: no limit",
+      help: "how long it is kept, an eighth and 10s longer at most; 0: no limit",
     },
     ...commonFlags,
   },

@@ -17,7 +17,7 @@ import type { ReplicaId } from "../raft/types.ts";
 
 const MAGIC = "trilog";
 /** Raised whenever frames change so that an older process would misread them. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** `peer`: a process with a replica of its own, allowed larger frames and Raft's channel. */
 export type ConnectionRole = "peer" | "client";

@@ -31,7 +31,7 @@ function policyOf(changes: PolicyChanges = {}): HandshakePolicy {
   };
 }
 
-const HELLO: readonly Packable[] = ["trilog", 1, "c1", "r2", "b", 0, 5, "secret", "r1"];
+const HELLO: readonly Packable[] = ["trilog", 2, "c1", "r2", "b", 0, 5, "secret", "r1"];
 
 function helloWith(changes: Record<number, Packable>): Uint8Array {
   return pack(HELLO.map((field, index) => index in changes ? changes[index] : field));
@@ -61,7 +61,8 @@ const refusals: readonly [string, Record<number, Packable>, string][] = [
   ["another magic", { 0: "kafka" }, "bad_handshake"],
   ["another magic and version", { 0: 7, 1: 9 }, "bad_handshake"],
   ["an older version", { 1: 0 }, "unsupported_version"],
-  ["a newer version", { 1: 2 }, "unsupported_version"],
+  ["a newer version", { 1: 3 }, "unsupported_version"],
+  ["an older version", { 1: 1 }, "unsupported_version"],
   ["a version that is no number", { 1: "1" }, "unsupported_version"],
   ["another cluster", { 2: "c2" }, "wrong_cluster"],
   ["a cluster id that is a number", { 2: 1 }, "bad_handshake"],
@@ -168,7 +169,7 @@ Deno.test("who is refused for its token or cluster learns nothing but that", asy
 Deno.test("the dialler too refuses a superseded, rolled-back or foreign acceptor", async () => {
   const code = async (changes: PolicyChanges, answer: Packable) =>
     (await judgeAnswer(policyOf(changes), "peer", "r1", pack(answer))).refusal?.code;
-  const right = ["trilog", 1, null, "c1", "r1", "n", 3];
+  const right = ["trilog", 2, null, "c1", "r1", "n", 3];
   const record = { superseded: false, highestStartCounter: 4 };
   assertEquals(await code({}, right), undefined);
   assertEquals(
@@ -176,12 +177,12 @@ Deno.test("the dialler too refuses a superseded, rolled-back or foreign acceptor
     "rolled_back",
   );
   assertEquals(await code({ clusterId: "c2" }, right), "wrong_cluster");
-  assertEquals(await code({}, ["trilog", 1, null, "c1", "r3", "n", 3]), "wrong_replica");
-  assertEquals(await code({}, ["trilog", 1, null, null, null, "", 0]), "bad_handshake");
+  assertEquals(await code({}, ["trilog", 2, null, "c1", "r3", "n", 3]), "wrong_replica");
+  assertEquals(await code({}, ["trilog", 2, null, null, null, "", 0]), "bad_handshake");
 });
 
 Deno.test("a client takes whoever answers, of whatever start", async () => {
-  const right = pack(["trilog", 1, null, "c1", "r1", "n", 3]);
+  const right = pack(["trilog", 2, null, "c1", "r1", "n", 3]);
   const answer = await judgeAnswer(clientPolicy("me"), "client", null, right);
   assertEquals([answer.refusal, answer.identity?.replicaId], [null, "r1"]);
 });
@@ -197,11 +198,11 @@ Deno.test("secrets are equal only as a whole", () => {
 
 Deno.test("the frames of the handshake are as documented", () => {
   const hello = encodeHello(policyOf(), "client", null);
-  assertEquals(unpack(pack(hello)), ["trilog", 1, "c1", "r1", "n-r1", 1, 3, "secret", null]);
+  assertEquals(unpack(pack(hello)), ["trilog", 2, "c1", "r1", "n-r1", 1, 3, "secret", null]);
   const refusal = new TrilogError("unauthorized", "Cannot");
   assertEquals(
     encodeAnswer(policyOf(), refusal),
-    ["trilog", 1, ["unauthorized", "Cannot", false, null], null, null, "", 0],
+    ["trilog", 2, ["unauthorized", "Cannot", false, null], null, null, "", 0],
   );
 });
 

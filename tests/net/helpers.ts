@@ -214,7 +214,7 @@ export class RawSocket {
 
 /** A hello that is right for a {@link TestNode}, with fields changed at will. */
 export function hello(changes: Record<number, Packable> = {}): Packable {
-  const fields: Packable[] = ["trilog", 1, null, null, "raw", 1, 0, "", null];
+  const fields: Packable[] = ["trilog", 2, null, null, "raw", 1, 0, "", null];
   for (const [index, value] of Object.entries(changes)) fields[Number(index)] = value;
   return fields;
 }

@@ -287,7 +287,7 @@ Deno.test("a server that sends nonsense fails its callers and nothing else", asy
     .then(() => "answered", (error) => error.code);
   const socket = await listener.accept();
   await socket.read(new Uint8Array(4_096));
-  await socket.write(encodeFrames(["trilog", 1, null, "c1", "r1", "n", 1]));
+  await socket.write(encodeFrames(["trilog", 2, null, "c1", "r1", "n", 1]));
   await socket.read(new Uint8Array(4_096));
   await socket.write(rawFrame(new Uint8Array([0xdd, 255, 255, 255, 255])));
   assertEquals(await call, "connection_closed");

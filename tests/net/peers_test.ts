@@ -97,7 +97,7 @@ Deno.test("a peer that accepts a redial and says nothing is not called unreachab
   left.peers.setAddress("r2", `127.0.0.1:${port}`);
   const first = await listener.accept();
   await first.read(new Uint8Array(4_096));
-  await first.write(encodeFrames(["trilog", 1, null, "c1", "r2", "n-r2", 1]));
+  await first.write(encodeFrames(["trilog", 2, null, "c1", "r2", "n-r2", 1]));
   await until(() => left.events.length === 1, "it is connected");
   first.close();
   const second = await listener.accept();
@@ -176,7 +176,7 @@ Deno.test("a peer that does not read loses the newest frames, and nobody else is
   left.peers.setAddress("r3", `127.0.0.1:${port}`);
   const socket = await stuck.accept();
   await socket.read(new Uint8Array(4_096));
-  await socket.write(encodeFrames(["trilog", 1, null, "c1", "r3", "n-r3", 1]));
+  await socket.write(encodeFrames(["trilog", 2, null, "c1", "r3", "n-r3", 1]));
   await until(() => left.events.includes("connected r3"), "the stuck peer is connected");
   const block = new Uint8Array(1024 * 1024);
   for (let i = 0; i < 80; i += 1) {
@@ -253,7 +253,7 @@ Deno.test("a connection whose other end no longer answers is given up and dialle
   left.peers.setAddress("r2", `127.0.0.1:${port}`);
   const first = await listener.accept();
   await first.read(new Uint8Array(4_096));
-  await first.write(encodeFrames(["trilog", 1, null, "c1", "r2", "n-r2", 1]));
+  await first.write(encodeFrames(["trilog", 2, null, "c1", "r2", "n-r2", 1]));
   await until(() => left.events.length === 1, "it is connected");
   for (let probe = 0; probe < 6; probe += 1) {
     clock.runHeld();

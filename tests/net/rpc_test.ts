@@ -249,7 +249,7 @@ Deno.test("a connection that fell silent is given up when a call waited in vain"
   const first = call();
   const silent = await listener.accept();
   await silent.read(new Uint8Array(4_096));
-  await silent.write(encodeFrames(["trilog", 1, null, "c1", "r1", "n", 1]));
+  await silent.write(encodeFrames(["trilog", 2, null, "c1", "r1", "n", 1]));
   assertEquals(await first, "deadline_exceeded (unknown)");
   const second = call();
   clock.shiftMs += 2_000;
