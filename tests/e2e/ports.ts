@@ -29,7 +29,7 @@ export function freePort(): number {
 /** The first of {@link BLOCK_PORTS} ports in a row that are all the caller's. */
 export function portBlock(): number {
   end -= BLOCK_PORTS;
-  if (next >= end) throw new Error("this test file has used up its ports");
+  if (next > end) throw new Error("this test file has used up its ports");
   return end;
 }
 
